@@ -1,0 +1,73 @@
+/** The errors of the engine. Each has a `code` for programs and a text that says what to do. */
+
+/**
+ * An option is unknown or impossible. Thrown at start, naming the option.
+ *
+ * @example
+ * try { createSessionLock({ lockWaitMs: -1 }) } catch (error) { error instanceof OptionsError }
+ */
+export class OptionsError extends Error {
+  override readonly name = 'OptionsError'
+  readonly code = 'INVALID_OPTIONS'
+  /** The option's name, as it was written. */
+  readonly option: string
+
+  constructor(option: string, problem: string) {
+    super(`session-lock: option "${option}" ${problem}`)
+    this.option = option
+  }
+}
+
+/** A message id, prospect, device or provider that no key can be made of. Becomes a 400. */
+export class KeyError extends Error {
+  override readonly name = 'KeyError'
+  readonly code = 'INVALID_KEY'
+  /** `messageId`, `prospect`, `device`, `provider` or `session`. */
+  readonly field: string
+
+  constructor(field: string, problem: string) {
+    super(`session-lock: ${field} ${problem}`)
+    this.field = field
+  }
+}
+
+/** The lock is closing or closed: no new claims are taken. Becomes a 503. */
+export class ClosedError extends Error {
+  override readonly name = 'ClosedError'
+  readonly code = 'CLOSED'
+
+  constructor() {
+    super('session-lock: the lock is closed; no new claims are taken')
+  }
+}
+
+/** A handler claims a session that it holds itself: it would wait for its own end. */
+export class ReentryError extends Error {
+  override readonly name = 'ReentryError'
+  readonly code = 'REENTRY'
+
+  constructor(session: string) {
+    super(
+      `session-lock: this code already runs inside a handler that holds ${session}; ` +
+        'claiming it again would wait for itself. Call the work directly, or claim another session.',
+    )
+  }
+}
+
+/** Why a lease's signal aborted: `signal.reason`. */
+export class LeaseLostError extends Error {
+  override readonly name = 'LeaseLostError'
+  readonly code = 'LEASE_LOST'
+  /** `refused`: taken over or released by force; `expired`: not renewed in time; `max_hold`: `maxHoldMs` is over. */
+  readonly loss: 'refused' | 'expired' | 'max_hold'
+
+  constructor(loss: 'refused' | 'expired' | 'max_hold') {
+    const text = {
+      refused: 'the lease was taken over or released by force',
+      expired: 'the lease could not be renewed in time',
+      max_hold: 'the handler ran for longer than maxHoldMs',
+    }[loss]
+    super(`session-lock: ${text}; stop writing, somebody else may run now`)
+    this.loss = loss
+  }
+}

@@ -1,0 +1,129 @@
+/**
+ * The decision about one claim: who gets what. The one place where it is written; every store
+ * that decides in this process calls it with what it found *under the rows' locks*.
+ */
+import type { Claim, ClaimPart, CompletedMessage, Holder, PartVerdict } from './store.ts'
+
+/** A row as a store found it, after locking it. */
+export interface RowFound {
+  readonly key: string
+  readonly owner: string | null
+  readonly nodeId: string | null
+  readonly messageKeys: readonly string[]
+  readonly fencingToken: number
+  /** By the store's clock, epoch milliseconds. */
+  readonly lockedAt: number
+  readonly renewedAt: number
+  readonly expiresAt: number
+  readonly contended: boolean
+}
+
+/** What a store found for one batch of claims. */
+export interface Found {
+  /** Rows that exist, by key. A row just inserted for this very claim counts as found, with its owner. */
+  readonly rows: ReadonlyMap<string, RowFound>
+  /** Messages that are completed (or dead) and in retention, by key. */
+  readonly completed: ReadonlyMap<string, CompletedMessage>
+  /** The store's clock, epoch milliseconds (fractions allowed), read after the rows were locked. */
+  readonly now: number
+  /**
+   * The smallest token the store may give now: its clock in microseconds, read after the rows were
+   * locked, or a counter that only grows where its clock is coarser than that. It is what lets a
+   * token grow after a clean release, when the row and its last token are gone.
+   */
+  readonly tokenFloor: number
+}
+
+/**
+ * A row inserted with a token and an expiry, but stamped longer ago than this, waited for a lock
+ * after it was stamped (or is a repeat of a claim whose answer was lost): it is stamped again.
+ */
+const STAMP_IS_FRESH_MS = 5
+
+export interface Decision {
+  /**
+   * One a part. The rows of an `acquired` part are to be written with this claim's owner, the
+   * verdict's token and a new expiry, unless they carry that token and owner already.
+   */
+  readonly verdicts: readonly PartVerdict[]
+  /** Rows that somebody alive holds and that are not marked as waited for yet. */
+  readonly markContended: readonly string[]
+}
+
+/** Decides one claim. Rows of `acquired` parts are to be written, any others just inserted are to be given back. */
+export function decide(claim: Claim, found: Found): Decision {
+  const parts = claim.parts.map((part) => decidePart(claim, part, found))
+  const someHeld = parts.some((part) => part.outcome === 'held')
+  const verdicts =
+    claim.whole && someHeld
+      ? parts.map((part) =>
+          part.outcome === 'acquired' ? { outcome: 'free' as const, completed: part.completed } : part,
+        )
+      : parts
+  return { verdicts, markContended: someHeld ? rowsToMark(claim, verdicts, found) : [] }
+}
+
+function decidePart(claim: Claim, part: ClaimPart, found: Found): PartVerdict {
+  const completed: CompletedMessage[] = []
+  for (const message of part.messages) {
+    const done = found.completed.get(message.key)
+    if (done) completed.push(done)
+  }
+  if (part.messages.length > 0 && completed.length === part.messages.length) return { outcome: 'completed', completed }
+
+  let takeover: Holder | null = null
+  for (const wanted of part.rows) {
+    const row = found.rows.get(wanted.key)
+    if (!row || row.owner === claim.owner) continue
+    const holder = holderOf(row, found.now)
+    if (row.expiresAt > found.now) return { outcome: 'held', holder, remainingMs: row.expiresAt - found.now, completed }
+    takeover = holder
+  }
+  return { outcome: 'acquired', fencingToken: tokenFor(claim, part, found), takeover, completed }
+}
+
+/** One token for all rows of a part: above the rows' last, above what this node has seen, and not below the clock. */
+function tokenFor(claim: Claim, part: ClaimPart, found: Found): number {
+  const kept = stampedToken(claim, part, found)
+  if (kept !== undefined) return kept
+  let token = Math.max(claim.tokenAbove + 1, found.tokenFloor)
+  for (const wanted of part.rows) {
+    const row = found.rows.get(wanted.key)
+    if (row) token = Math.max(token, row.fencingToken + 1)
+  }
+  return token
+}
+
+/** The token that the insert has just put on all rows of the part, where it did. */
+function stampedToken(claim: Claim, part: ClaimPart, found: Found): number | undefined {
+  let token: number | undefined
+  for (const wanted of part.rows) {
+    const row = found.rows.get(wanted.key)
+    if (!row || row.owner !== claim.owner || found.now - row.lockedAt > STAMP_IS_FRESH_MS) return undefined
+    if (token !== undefined && token !== row.fencingToken) return undefined
+    token = row.fencingToken
+  }
+  return token
+}
+
+function holderOf(row: RowFound, now: number): Holder {
+  return {
+    owner: row.owner,
+    nodeId: row.nodeId,
+    heldForMs: Math.max(0, now - row.lockedAt),
+    silentForMs: Math.max(0, now - row.renewedAt),
+    messageKeys: row.messageKeys,
+  }
+}
+
+function rowsToMark(claim: Claim, verdicts: readonly PartVerdict[], found: Found): string[] {
+  const keys: string[] = []
+  claim.parts.forEach((part, index) => {
+    if (verdicts[index]?.outcome !== 'held') return
+    for (const { key } of part.rows) {
+      const row = found.rows.get(key)
+      if (row && row.owner !== claim.owner && row.expiresAt > found.now && !row.contended) keys.push(key)
+    }
+  })
+  return keys
+}

@@ -1,0 +1,306 @@
+/**
+ * The store contract: what every database behind session-lock must do, and nothing else.
+ *
+ * A store is plain atomic input and output. The algorithm (waiting, queues, heartbeats,
+ * retries, batching) stands once, in the engine; the decision about one claim stands once,
+ * in `decide.ts`. A store brings them to one database.
+ *
+ * Glossary
+ *
+ * - **message**: the unit that is handled once. Its key is provider + device + message id.
+ * - **session**: one conversation, prospect + device. Its key names one *row*.
+ * - **row**: what is held now. Usually a session; for a message without a session, the
+ *   message's own key. A row exists only while somebody holds it (or held it and crashed).
+ * - **claim**: to ask for rows on behalf of messages. It has one random **owner**.
+ * - **part**: the rows and messages of a claim that stand and fall together; it becomes one lease.
+ * - **lease**: a part that was given: rows, owner, fencing token, expiry.
+ * - **fencing token**: an integer that only grows from one lease of a row to the next.
+ * - **stale**: a row whose expiry has passed, by the store's clock.
+ * - **takeover**: a claim that gets a stale row.
+ * - **settle**: to end a lease, with `completed`, `failed` or `released` (messages untouched).
+ * - **give back**: to remove a row just taken, in the same transaction.
+ *
+ * Rules that hold for every method:
+ *
+ * 1. Time is the *store's* clock, read after the row is locked; never the caller's.
+ * 2. A verdict counts only once it is durable (after COMMIT has answered).
+ * 3. A call takes a batch and answers each item, in the order given, with one verdict.
+ *    No two items of one batch name the same row or the same message (the engine sees to it).
+ * 4. A call settles within the store's time limit: it rejects with a {@link StoreError},
+ *    it never hangs. A rejected batch changed nothing, or its answer was lost
+ *    (`answerLost`): then it may be repeated under the same owners, with the same outcome.
+ * 5. `renew` and `settle` compare row key, owner *and* fencing token.
+ */
+
+/** A row that a claim asks for. `prospect` and `device` are for people who read the table. */
+export interface RowWanted {
+  /** The row's key: well-formed text without NUL, at most {@link MAX_KEY_BYTES} bytes as UTF-8. */
+  readonly key: string
+  readonly prospect: string | null
+  readonly device: string | null
+}
+
+/** A message that a claim is for, or that a settlement writes. */
+export interface MessageRef {
+  /** The message's key: well-formed text without NUL, at most {@link MAX_KEY_BYTES} bytes as UTF-8. */
+  readonly key: string
+  readonly provider: string
+  readonly device: string | null
+  readonly id: string
+}
+
+/** Rows and messages that stand and fall together: all rows are taken, or none. */
+export interface ClaimPart {
+  /** At least one row. */
+  readonly rows: readonly RowWanted[]
+  /** The messages the rows guard; empty for a claim of a session alone. */
+  readonly messages: readonly MessageRef[]
+}
+
+/** One request for the right to handle messages. */
+export interface Claim {
+  /** This claim's own random id. A claim repeated under the same owner finds its own rows. */
+  readonly owner: string
+  readonly nodeId: string
+  readonly parts: readonly ClaimPart[]
+  /** true: when any part is held by somebody else, no part is taken. */
+  readonly whole: boolean
+  /** How long the lease lasts unless renewed. */
+  readonly staleAfterMs: number
+  /** The token must be larger than this: the largest that this node has seen. */
+  readonly tokenAbove: number
+}
+
+/** A message that was handled and is still in retention. */
+export interface CompletedMessage {
+  readonly key: string
+  /** What the settlement stored as the answer, if anything. */
+  readonly response: Uint8Array | null
+}
+
+/** Who held a row before it was taken over, or holds it now. */
+export interface Holder {
+  readonly owner: string | null
+  readonly nodeId: string | null
+  /** Since when, by the store's clock: milliseconds before now. */
+  readonly heldForMs: number
+  /** Since its claim or its last renewal: milliseconds before now. */
+  readonly silentForMs: number
+  /** Keys of the messages in its hands. */
+  readonly messageKeys: readonly string[]
+}
+
+/** What became of one part of a claim. `completed` lists those of its messages that are handled already. */
+export type PartVerdict =
+  | {
+      readonly outcome: 'acquired'
+      /** The same on all rows of the part. */
+      readonly fencingToken: number
+      /** Set where a row was stale: whom it was taken from. */
+      readonly takeover: Holder | null
+      readonly completed: readonly CompletedMessage[]
+    }
+  /** Every message is completed: nothing is held. */
+  | { readonly outcome: 'completed'; readonly completed: readonly CompletedMessage[] }
+  /** Somebody alive holds a row of the part. */
+  | {
+      readonly outcome: 'held'
+      readonly holder: Holder
+      /** Until the holder's lease runs out, unless it is renewed. */
+      readonly remainingMs: number
+      readonly completed: readonly CompletedMessage[]
+    }
+  /** Could have been had, but another part of a `whole` claim is held: nothing is held. */
+  | { readonly outcome: 'free'; readonly completed: readonly CompletedMessage[] }
+
+/** One verdict a part, in the claim's order. */
+export type ClaimVerdict = readonly PartVerdict[]
+
+/** A row in hand, as renewals and settlements name it. */
+export interface RowHeld {
+  readonly key: string
+  readonly fencingToken: number
+}
+
+/** A heartbeat: the rows of one owner live for `staleAfterMs` from now. */
+export interface Renewal {
+  readonly owner: string
+  readonly rows: readonly RowHeld[]
+  readonly staleAfterMs: number
+}
+
+/** For each row of the renewal, in its order: is it still this owner's? */
+export type RenewalVerdict = readonly boolean[]
+
+/** One lease ends. */
+export interface Settlement {
+  readonly owner: string
+  readonly nodeId: string
+  readonly rows: readonly RowHeld[]
+  readonly messages: readonly MessageRef[]
+  /**
+   * `completed`: never again within retention; `failed`: a redelivery may try again;
+   * `released`: the rows go, the messages are not touched.
+   */
+  readonly outcome: 'completed' | 'failed' | 'released'
+  /** How long a settled message is remembered. */
+  readonly retentionMs: number
+  /** Why it failed, for people; at most 1000 characters are kept. */
+  readonly error: string | null
+  readonly response: Uint8Array | null
+}
+
+/**
+ * `settled`: rows gone, messages written, in one transaction. Also for a repeat whose first
+ * try had arrived (the message carries this owner and token).
+ * `lost`: a row is gone or another's; then no row was removed and no message touched.
+ */
+export type SettlementVerdict = 'settled' | 'lost'
+
+/** A row of the session table, as people see it. Times are by the store's clock, as epoch milliseconds. */
+export interface SessionRow {
+  readonly key: string
+  readonly prospect: string | null
+  readonly device: string | null
+  /** null after a forced release. */
+  readonly owner: string | null
+  readonly nodeId: string | null
+  readonly messageKeys: readonly string[]
+  readonly fencingToken: number
+  readonly lockedAt: number
+  readonly renewedAt: number
+  readonly expiresAt: number
+  /** true: somebody on another node waits for it. */
+  readonly contended: boolean
+  /** true: the expiry has passed; the next claim takes it over. */
+  readonly stale: boolean
+}
+
+export type MessageStatus = 'queued' | 'processing' | 'completed' | 'failed' | 'dead'
+
+/** A row of the message table, as people see it. Times are epoch milliseconds by the store's clock. */
+export interface MessageRow {
+  readonly key: string
+  readonly provider: string
+  readonly device: string | null
+  readonly messageId: string
+  readonly sessionKey: string | null
+  readonly status: MessageStatus
+  readonly owner: string | null
+  readonly nodeId: string | null
+  readonly fencingToken: number | null
+  /** How often it was handled to an end. */
+  readonly attempts: number
+  readonly lastError: string | null
+  readonly finishedAt: number | null
+  readonly expiresAt: number | null
+}
+
+export interface SessionFilter {
+  readonly keys?: readonly string[]
+  readonly stale?: boolean
+  /** At most this many, the longest held first. */
+  readonly limit: number
+}
+
+export interface MessageFilter {
+  readonly keys?: readonly string[]
+  readonly status?: MessageStatus
+  /** At most this many, the latest first. */
+  readonly limit: number
+}
+
+export interface StoreStats {
+  /** Rows held now, and how many of them are stale. */
+  readonly sessions: number
+  readonly staleSessions: number
+  readonly messages: Readonly<Record<MessageStatus, number>>
+  /** Rows held now, by node. */
+  readonly nodes: ReadonlyArray<{ readonly nodeId: string; readonly sessions: number; readonly stale: number }>
+}
+
+export interface CleanupOptions {
+  /** Rows stale for longer than this go. */
+  readonly abandonedAfterMs: number
+  /** At most this many rows of each table in one call. */
+  readonly limit: number
+}
+
+export interface CleanupReport {
+  readonly messages: number
+  readonly sessions: number
+}
+
+export interface Store {
+  /** For logs and errors, without any password: `mysql://localhost:3306/bot`. */
+  readonly name: string
+  /** true: nothing of it is shared with other processes (the memory store). */
+  readonly singleProcess: boolean
+  /** Makes the tables where they are missing; safe when many nodes do so at once. Returns what it applied. */
+  migrate(): Promise<readonly string[]>
+  /** Rejects unless the tables are there and of a version that this code knows. */
+  checkSchema(): Promise<void>
+  claim(claims: readonly Claim[]): Promise<ClaimVerdict[]>
+  /** Which of these messages are completed and in retention? Takes nothing, locks nothing. */
+  look(messageKeys: readonly string[]): Promise<CompletedMessage[]>
+  renew(renewals: readonly Renewal[]): Promise<RenewalVerdict[]>
+  settle(settlements: readonly Settlement[]): Promise<SettlementVerdict[]>
+  /**
+   * Forced release: the row is marked stale and its owner cleared, so that the living holder's
+   * next renewal is refused; it is not deleted, so that the token lives on. Returns the rows
+   * as they were, those that were there.
+   */
+  release(rowKeys: readonly string[]): Promise<SessionRow[]>
+  sessions(filter: SessionFilter): Promise<SessionRow[]>
+  messages(filter: MessageFilter): Promise<MessageRow[]>
+  stats(): Promise<StoreStats>
+  /**
+   * Removes expired messages and abandoned rows, in one bounded batch, by primary key, with the
+   * condition repeated on the row it deletes. Never a live row, never a `queued` message.
+   */
+  cleanup(options: CleanupOptions): Promise<CleanupReport>
+  /** Closes what this store opened itself, and only that. */
+  close(): Promise<void>
+}
+
+/** What a store is opened with. */
+export interface StoreSettings {
+  /** Tables are named `<tablePrefix>sessions` and so on. Letters, digits and underscores. */
+  readonly tablePrefix: string
+  /** Every call settles within this time. */
+  readonly timeoutMs: number
+}
+
+/** No key is longer than this, as UTF-8; longer ones are hashed before they reach a store. */
+export const MAX_KEY_BYTES = 255
+
+/**
+ * - `unreachable`: no answer (down, refused, timed out, connection lost). Try later.
+ * - `conflict`: deadlock, lock wait timeout, busy file. Nothing was changed: the same batch may be tried again at once.
+ * - `data`: the database refuses the contents of some operation of the batch.
+ * - `setup`: missing driver, table or privilege, wrong URL, wrong version. Trying again does not help.
+ */
+export type StoreErrorKind = 'unreachable' | 'conflict' | 'data' | 'setup'
+
+/**
+ * What every store rejects with.
+ *
+ * @example
+ * try { await lock.run({ messageId: 'wamid.1' }, handle) } catch (error) {
+ *   if (error instanceof StoreError && error.kind === 'unreachable') retryLater()
+ * }
+ */
+export class StoreError extends Error {
+  override readonly name = 'StoreError'
+  readonly code: string
+  readonly kind: StoreErrorKind
+  /** true: the batch may have been written all the same. Repeat it under the same owners. */
+  readonly answerLost: boolean
+
+  constructor(kind: StoreErrorKind, message: string, options: { cause?: unknown; answerLost?: boolean } = {}) {
+    super(message, { cause: options.cause })
+    this.kind = kind
+    this.code = `STORE_${kind.toUpperCase()}`
+    this.answerLost = options.answerLost ?? false
+  }
+}
