@@ -99,7 +99,7 @@ export function requireTablePrefix(tablePrefix: string): void {
 /** A statement ends with a semicolon at the end of a line; no literal in the files contains ` -- `. */
 function splitStatements(text: string, tablePrefix: string): string[] {
   return text
-    .replace(/(^|\s)--(\s.*)?$/gm, '')
+    .replace(/(^|[ \t])--([ \t].*)?$/gm, '')
     .replaceAll(PREFIX_IN_FILES, () => tablePrefix)
     .split(/;\s*$/m)
     .map((statement) => statement.trim())

@@ -1,0 +1,185 @@
+/**
+ * Claims, renewals, settlements and forced releases for the stores that work inside this process
+ * (memory, SQLite). They differ in where a row is kept; what is done to it stands here, once.
+ *
+ * Everything here is synchronous, and runs while nobody else can write: between two turns of the
+ * event loop (memory), or inside a write transaction (SQLite).
+ */
+import { decide } from './decide.ts'
+import { errorText, readableText, type StoredMessage, type StoredSession, toSessionRow } from './rows.ts'
+import type {
+  Claim,
+  ClaimPart,
+  ClaimVerdict,
+  CompletedMessage,
+  MessageRef,
+  PartVerdict,
+  Renewal,
+  RenewalVerdict,
+  SessionRow,
+  Settlement,
+  SettlementVerdict,
+} from './store.ts'
+
+/** Where rows are kept. Rows are replaced, never changed in place. */
+export interface Tables {
+  session(key: string): StoredSession | undefined
+  putSession(row: StoredSession): void
+  removeSession(key: string): void
+  message(key: string): StoredMessage | undefined
+  putMessage(row: StoredMessage): void
+}
+
+/** The store's clock as it stands for one batch. */
+export interface Moment {
+  /** Epoch milliseconds, read when nobody else could write any more. */
+  readonly now: number
+  /**
+   * The largest fencing token ever given. Raised by claims: the clock has milliseconds only, and
+   * two leases of one session can follow each other faster than that.
+   */
+  largestToken: number
+}
+
+/** Decides one claim and writes what it got. */
+export function claimRows(tables: Tables, claim: Claim, moment: Moment): ClaimVerdict {
+  const rows = new Map<string, StoredSession>()
+  const completed = new Map<string, CompletedMessage>()
+  for (const part of claim.parts) {
+    for (const { key } of part.rows) {
+      const row = tables.session(key)
+      if (row) rows.set(key, row)
+    }
+    for (const { key } of part.messages) {
+      const message = completedMessage(tables, key, moment.now)
+      if (message) completed.set(key, message)
+    }
+  }
+  const tokenFloor = Math.max(moment.largestToken + 1, Math.floor(moment.now * 1000))
+  const decision = decide(claim, { rows, completed, now: moment.now, tokenFloor })
+  claim.parts.forEach((part, index) => {
+    const verdict = decision.verdicts[index]
+    if (verdict?.outcome === 'acquired') takeRows(tables, claim, part, verdict, moment)
+    else giveBackRows(tables, claim.owner, part, rows)
+  })
+  for (const key of decision.markContended) {
+    const row = rows.get(key)
+    if (row) tables.putSession({ ...row, contended: true })
+  }
+  return decision.verdicts
+}
+
+/** The message, if it is completed (or dead) and in retention. */
+export function completedMessage(tables: Tables, key: string, now: number): CompletedMessage | undefined {
+  const message = tables.message(key)
+  return message && isHandled(message, now) ? { key, response: message.response } : undefined
+}
+
+/** Lets each row live on that is still this owner's, expired or not. */
+export function renewRows(tables: Tables, renewal: Renewal, now: number): RenewalVerdict {
+  return renewal.rows.map(({ key, fencingToken }) => {
+    const row = tables.session(key)
+    if (row?.owner !== renewal.owner || row.fencingToken !== fencingToken) return false
+    tables.putSession({ ...row, renewedAt: now, expiresAt: now + renewal.staleAfterMs })
+    return true
+  })
+}
+
+/** Ends one lease: its rows go and its messages are written, or nothing happens. */
+export function settleRows(tables: Tables, settlement: Settlement, now: number): SettlementVerdict {
+  const isHeld = settlement.rows.every(({ key, fencingToken }) => {
+    const row = tables.session(key)
+    return row?.owner === settlement.owner && row.fencingToken === fencingToken
+  })
+  if (!isHeld) return isSettledAlready(tables, settlement) ? 'settled' : 'lost'
+  for (const { key } of settlement.rows) tables.removeSession(key)
+  if (settlement.outcome !== 'released') {
+    for (const message of settlement.messages) settleMessage(tables, settlement, settlement.outcome, message, now)
+  }
+  return 'settled'
+}
+
+/** Marks a row stale and clears its owner. Returns it as it was. */
+export function releaseRow(tables: Tables, key: string, now: number): SessionRow | undefined {
+  const row = tables.session(key)
+  if (!row) return undefined
+  tables.putSession({ ...row, owner: null, expiresAt: Math.min(row.expiresAt, now) })
+  return toSessionRow(row, now)
+}
+
+function takeRows(
+  tables: Tables,
+  claim: Claim,
+  part: ClaimPart,
+  verdict: Extract<PartVerdict, { outcome: 'acquired' }>,
+  moment: Moment,
+): void {
+  moment.largestToken = Math.max(moment.largestToken, verdict.fencingToken)
+  const done = new Set(verdict.completed.map((message) => message.key))
+  const messageKeys = part.messages.map((message) => message.key).filter((key) => !done.has(key))
+  for (const { key, prospect, device } of part.rows) {
+    tables.putSession({
+      key,
+      prospect: readableText(prospect),
+      device: readableText(device),
+      owner: claim.owner,
+      nodeId: claim.nodeId,
+      messageKeys,
+      fencingToken: verdict.fencingToken,
+      lockedAt: moment.now,
+      renewedAt: moment.now,
+      expiresAt: moment.now + claim.staleAfterMs,
+      contended: false,
+    })
+  }
+}
+
+/** A repeated claim can find rows of its own first try, and not get the part this time. */
+function giveBackRows(tables: Tables, owner: string, part: ClaimPart, rows: ReadonlyMap<string, StoredSession>): void {
+  for (const { key } of part.rows) {
+    if (rows.get(key)?.owner === owner) tables.removeSession(key)
+  }
+}
+
+/** Only this lease's own settlement puts its owner and token on a message, so one such message tells. */
+function isSettledAlready(tables: Tables, settlement: Settlement): boolean {
+  if (settlement.outcome === 'released') return false
+  return settlement.messages.some(({ key }) => {
+    const message = tables.message(key)
+    return message?.owner === settlement.owner && message.fencingToken === settlement.rows[0]?.fencingToken
+  })
+}
+
+function settleMessage(
+  tables: Tables,
+  settlement: Settlement,
+  status: 'completed' | 'failed',
+  message: MessageRef,
+  now: number,
+): void {
+  const before = tables.message(message.key)
+  // Under two sessions, somebody else may have completed it meanwhile; a failure takes nothing of that back.
+  if (status === 'failed' && before && isHandled(before, now)) return
+  const sessionKey = settlement.rows[0]?.key ?? null
+  tables.putMessage({
+    key: message.key,
+    provider: readableText(message.provider),
+    device: readableText(message.device),
+    messageId: readableText(message.id),
+    sessionKey: sessionKey === message.key ? null : sessionKey,
+    status,
+    owner: settlement.owner,
+    nodeId: settlement.nodeId,
+    fencingToken: settlement.rows[0]?.fencingToken ?? null,
+    attempts: (before?.attempts ?? 0) + 1,
+    lastError: errorText(settlement.error),
+    response: settlement.response,
+    finishedAt: now,
+    expiresAt: now + settlement.retentionMs,
+  })
+}
+
+function isHandled(message: StoredMessage, now: number): boolean {
+  if (message.status !== 'completed' && message.status !== 'dead') return false
+  return message.expiresAt === null || message.expiresAt > now
+}

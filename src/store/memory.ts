@@ -1,0 +1,172 @@
+/** The store of one process: nothing is written anywhere, and nothing is shared. */
+import { claimRows, completedMessage, type Moment, releaseRow, renewRows, settleRows, type Tables } from './local.ts'
+import { type StoredMessage, type StoredSession, toSessionRow } from './rows.ts'
+import type {
+  CleanupOptions,
+  CleanupReport,
+  MessageFilter,
+  MessageRow,
+  MessageStatus,
+  SessionFilter,
+  SessionRow,
+  Store,
+  StoreSettings,
+  StoreStats,
+} from './store.ts'
+
+/** What the memory store can be opened with. It has no tables and never waits, so the common settings change nothing. */
+export interface MemorySettings extends Partial<StoreSettings> {
+  /** The clock: epoch milliseconds. Default `Date.now`; a simulator brings its own. */
+  readonly now?: () => number
+}
+
+/** Each settlement drops up to this many messages that have expired, so that memory stays bounded without a clean-up. */
+const DROPPED_PER_SETTLEMENT = 2
+
+/**
+ * A store in this process's memory. It keeps every promise of the contract, for this one process:
+ * a second process has a store of its own and knows nothing of this one.
+ */
+export function memoryStore(settings: MemorySettings = {}): Store {
+  const sessions = new Map<string, StoredSession>()
+  // In the order of their settlement, so that with one retention the first to expire stands first.
+  const messages = new Map<string, StoredMessage>()
+  const readClock = neverBackwards(settings.now ?? Date.now)
+  const moment = { now: readClock(), largestToken: 0 } satisfies Moment
+  const tables = tablesOf(sessions, messages)
+
+  function now(): number {
+    moment.now = readClock()
+    return moment.now
+  }
+
+  return {
+    name: 'memory:',
+    singleProcess: true,
+    migrate: async () => [],
+    checkSchema: async () => {},
+    async claim(claims) {
+      now()
+      return claims.map((claim) => claimRows(tables, claim, moment))
+    },
+    async look(messageKeys) {
+      const at = now()
+      return messageKeys.map((key) => completedMessage(tables, key, at)).filter((message) => message !== undefined)
+    },
+    async renew(renewals) {
+      const at = now()
+      return renewals.map((renewal) => renewRows(tables, renewal, at))
+    },
+    async settle(settlements) {
+      const at = now()
+      for (let index = 0; index < settlements.length; index++) dropExpired(messages, at)
+      return settlements.map((settlement) => settleRows(tables, settlement, at))
+    },
+    async release(rowKeys) {
+      const at = now()
+      return rowKeys.map((key) => releaseRow(tables, key, at)).filter((row) => row !== undefined)
+    },
+    sessions: async (filter) => listSessions(sessions, filter, now()),
+    messages: async (filter) => listMessages(messages, filter),
+    stats: async () => countRows(sessions, messages, now()),
+    cleanup: async (options) => cleanUp(sessions, messages, options, now()),
+    async close() {
+      sessions.clear()
+      messages.clear()
+    },
+  }
+}
+
+function tablesOf(sessions: Map<string, StoredSession>, messages: Map<string, StoredMessage>): Tables {
+  return {
+    session: (key) => sessions.get(key),
+    putSession: (row) => void sessions.set(row.key, row),
+    removeSession: (key) => void sessions.delete(key),
+    message: (key) => messages.get(key),
+    putMessage(row) {
+      messages.delete(row.key)
+      messages.set(row.key, row)
+    },
+  }
+}
+
+/** A clock set back must not make a dead lease live again, nor a token smaller. */
+function neverBackwards(readClock: () => number): () => number {
+  let latest = 0
+  return () => {
+    latest = Math.max(latest, readClock())
+    return latest
+  }
+}
+
+function dropExpired(messages: Map<string, StoredMessage>, now: number): void {
+  let left = DROPPED_PER_SETTLEMENT
+  for (const message of messages.values()) {
+    if (left === 0 || !isExpired(message, now)) return
+    messages.delete(message.key)
+    left--
+  }
+}
+
+function isExpired(message: StoredMessage, now: number): boolean {
+  if (message.status === 'queued' || message.status === 'processing') return false
+  return message.expiresAt !== null && message.expiresAt <= now
+}
+
+function listSessions(sessions: Map<string, StoredSession>, filter: SessionFilter, now: number): SessionRow[] {
+  return chosen(sessions, filter.keys)
+    .map((row) => toSessionRow(row, now))
+    .filter((row) => filter.stale === undefined || row.stale === filter.stale)
+    .sort((a, b) => a.lockedAt - b.lockedAt)
+    .slice(0, filter.limit)
+}
+
+function listMessages(messages: Map<string, StoredMessage>, filter: MessageFilter): MessageRow[] {
+  return chosen(messages, filter.keys)
+    .filter((row) => filter.status === undefined || row.status === filter.status)
+    .sort((a, b) => (b.finishedAt ?? 0) - (a.finishedAt ?? 0))
+    .slice(0, filter.limit)
+    .map(({ response: _, ...row }) => row)
+}
+
+function chosen<Row>(rows: Map<string, Row>, keys: readonly string[] | undefined): Row[] {
+  if (!keys) return [...rows.values()]
+  return [...new Set(keys)].map((key) => rows.get(key)).filter((row) => row !== undefined)
+}
+
+function countRows(
+  sessions: Map<string, StoredSession>,
+  messages: Map<string, StoredMessage>,
+  now: number,
+): StoreStats {
+  const nodes = new Map<string, { nodeId: string; sessions: number; stale: number }>()
+  let staleSessions = 0
+  for (const row of sessions.values()) {
+    const stale = row.expiresAt <= now ? 1 : 0
+    staleSessions += stale
+    if (row.nodeId === null) continue
+    const node = nodes.get(row.nodeId) ?? { nodeId: row.nodeId, sessions: 0, stale: 0 }
+    nodes.set(row.nodeId, { nodeId: row.nodeId, sessions: node.sessions + 1, stale: node.stale + stale })
+  }
+  const counts: Record<MessageStatus, number> = { queued: 0, processing: 0, completed: 0, failed: 0, dead: 0 }
+  for (const message of messages.values()) counts[message.status]++
+  return { sessions: sessions.size, staleSessions, messages: counts, nodes: [...nodes.values()] }
+}
+
+function cleanUp(
+  sessions: Map<string, StoredSession>,
+  messages: Map<string, StoredMessage>,
+  options: CleanupOptions,
+  now: number,
+): CleanupReport {
+  const report = { messages: 0, sessions: 0 }
+  for (const message of messages.values()) {
+    if (report.messages === options.limit) break
+    if (isExpired(message, now) && messages.delete(message.key)) report.messages++
+  }
+  for (const row of sessions.values()) {
+    if (report.sessions === options.limit) break
+    if (row.expiresAt <= now - options.abandonedAfterMs && sessions.delete(row.key)) report.sessions++
+  }
+  return report
+}

@@ -1,0 +1,122 @@
+import { describe, expect, test } from 'vitest'
+import { memoryStore } from '../../src/store/memory.ts'
+import type { Claim, Settlement } from '../../src/store/store.ts'
+
+function claimOf(owner: string, session: string, message: string, over: Partial<Claim> = {}): Claim {
+  return {
+    owner,
+    nodeId: 'node-1',
+    parts: [
+      {
+        rows: [{ key: session, prospect: session, device: 'd' }],
+        messages: [{ key: message, provider: 'p', device: 'd', id: message }],
+      },
+    ],
+    whole: true,
+    staleAfterMs: 1000,
+    tokenAbove: 0,
+    ...over,
+  }
+}
+
+function settlementOf(
+  owner: string,
+  session: string,
+  message: string,
+  fencingToken: number,
+  over: Partial<Settlement> = {},
+): Settlement {
+  return {
+    owner,
+    nodeId: 'node-1',
+    rows: [{ key: session, fencingToken }],
+    messages: [{ key: message, provider: 'p', device: 'd', id: message }],
+    outcome: 'completed',
+    retentionMs: 10_000,
+    error: null,
+    response: null,
+    ...over,
+  }
+}
+
+describe('memory store', () => {
+  function open(start = 1_000_000) {
+    const clock = { now: start }
+    return { clock, store: memoryStore({ now: () => clock.now }) }
+  }
+
+  async function acquire(store: ReturnType<typeof memoryStore>, claim: Claim): Promise<number> {
+    const [[part] = []] = await store.claim([claim])
+    if (part?.outcome !== 'acquired') throw new Error(`not acquired: ${part?.outcome}`)
+    return part.fencingToken
+  }
+
+  test('a clock that is set back neither revives a lease nor shrinks a token', async () => {
+    const { clock, store } = open()
+    const first = await acquire(store, claimOf('a', 's', 'm1'))
+    clock.now += 1000
+    expect(await store.sessions({ stale: true, limit: 10 })).toHaveLength(1)
+    clock.now -= 500_000
+    expect(await store.sessions({ stale: true, limit: 10 })).toHaveLength(1)
+    const second = await acquire(store, claimOf('b', 's', 'm2'))
+    expect(second).toBeGreaterThan(first)
+  })
+
+  test('tokens grow over clean releases within one millisecond', async () => {
+    const { store } = open()
+    let last = 0
+    for (let round = 0; round < 5000; round++) {
+      const token = await acquire(store, claimOf(`o${round}`, 's', `m${round}`))
+      expect(token).toBeGreaterThan(last)
+      last = token
+      expect(await store.settle([settlementOf(`o${round}`, 's', `m${round}`, token)])).toEqual(['settled'])
+    }
+  })
+
+  test('stays bounded without a clean-up: settlements drop what has expired', async () => {
+    const { clock, store } = open()
+    for (let round = 0; round < 1000; round++) {
+      const token = await acquire(store, claimOf(`o${round}`, 's', `m${round}`))
+      await store.settle([settlementOf(`o${round}`, 's', `m${round}`, token, { retentionMs: 100 })])
+      clock.now += 10
+    }
+    const { messages, sessions } = await store.stats()
+    expect(messages.completed).toBeLessThanOrEqual(11)
+    expect(sessions).toBe(0)
+  })
+
+  test('a failure under a second session does not take a completion back', async () => {
+    const { store } = open()
+    const one = await acquire(store, claimOf('a', 's1', 'm'))
+    const two = await acquire(store, claimOf('b', 's2', 'm'))
+    expect(await store.settle([settlementOf('a', 's1', 'm', one)])).toEqual(['settled'])
+    expect(await store.settle([settlementOf('b', 's2', 'm', two, { outcome: 'failed' })])).toEqual(['settled'])
+    expect(await store.look(['m'])).toEqual([{ key: 'm', response: null }])
+  })
+
+  test("a repeated settlement counts as settled, another owner's does not", async () => {
+    const { store } = open()
+    const token = await acquire(store, claimOf('a', 's', 'm'))
+    const settlement = settlementOf('a', 's', 'm', token)
+    expect(await store.settle([settlement])).toEqual(['settled'])
+    expect(await store.settle([settlement])).toEqual(['settled'])
+    expect(await store.settle([settlementOf('b', 's', 'm', token)])).toEqual(['lost'])
+    expect((await store.messages({ limit: 10 })).map((row) => row.attempts)).toEqual([1])
+  })
+
+  test('clean-up removes what has expired or was abandoned, up to the limit, and nothing else', async () => {
+    const { clock, store } = open()
+    for (let round = 0; round < 6; round++) {
+      const token = await acquire(store, claimOf(`o${round}`, `s${round}`, `m${round}`))
+      const retentionMs = round % 2 === 0 ? 10_000 : 100
+      await store.settle([settlementOf(`o${round}`, `s${round}`, `m${round}`, token, { retentionMs })])
+    }
+    await acquire(store, claimOf('crashed', 'dead', 'x'))
+    clock.now += 3000
+    await acquire(store, claimOf('alive', 'live', 'y'))
+    expect(await store.cleanup({ abandonedAfterMs: 1000, limit: 2 })).toEqual({ messages: 2, sessions: 1 })
+    expect(await store.cleanup({ abandonedAfterMs: 1000, limit: 2 })).toEqual({ messages: 1, sessions: 0 })
+    expect((await store.sessions({ limit: 10 })).map((row) => row.key)).toEqual(['live'])
+    expect((await store.stats()).messages.completed).toBe(3)
+  })
+})
