@@ -92,9 +92,11 @@ export function settleRows(tables: Tables, settlement: Settlement, now: number):
     return row?.owner === settlement.owner && row.fencingToken === fencingToken
   })
   if (!isHeld) return isSettledAlready(tables, settlement) ? 'settled' : 'lost'
+  const startedAt = tables.session(settlement.rows[0]?.key ?? '')?.lockedAt ?? null
   for (const { key } of settlement.rows) tables.removeSession(key)
   if (settlement.outcome !== 'released') {
-    for (const message of settlement.messages) settleMessage(tables, settlement, settlement.outcome, message, now)
+    const ended = { status: settlement.outcome, startedAt, now }
+    for (const message of settlement.messages) settleMessage(tables, settlement, message, ended)
   }
   return 'settled'
 }
@@ -153,9 +155,8 @@ function isSettledAlready(tables: Tables, settlement: Settlement): boolean {
 function settleMessage(
   tables: Tables,
   settlement: Settlement,
-  status: 'completed' | 'failed',
   message: MessageRef,
-  now: number,
+  { status, startedAt, now }: { status: 'completed' | 'failed'; startedAt: number | null; now: number },
 ): void {
   const before = tables.message(message.key)
   // Under two sessions, somebody else may have completed it meanwhile; a failure takes nothing of that back.
@@ -174,6 +175,7 @@ function settleMessage(
     attempts: (before?.attempts ?? 0) + 1,
     lastError: errorText(settlement.error),
     response: settlement.response,
+    startedAt,
     finishedAt: now,
     expiresAt: now + settlement.retentionMs,
   })

@@ -1,6 +1,6 @@
 /** The store of one process: nothing is written anywhere, and nothing is shared. */
 import { claimRows, completedMessage, type Moment, releaseRow, renewRows, settleRows, type Tables } from './local.ts'
-import { type StoredMessage, type StoredSession, toSessionRow } from './rows.ts'
+import { type StoredMessage, type StoredSession, toMessageRow, toSessionRow } from './rows.ts'
 import type {
   CleanupOptions,
   CleanupReport,
@@ -16,7 +16,11 @@ import type {
 
 /** What the memory store can be opened with. It has no tables and never waits, so the common settings change nothing. */
 export interface MemorySettings extends Partial<StoreSettings> {
-  /** The clock: epoch milliseconds. Default `Date.now`; a simulator brings its own. */
+  /**
+   * The clock: epoch milliseconds, never stepping back. Default: the time of day at the process's
+   * start plus the monotonic clock since, which no adjustment of the system's time moves; else a
+   * step back would keep a dead lease alive. A simulator brings its own.
+   */
   readonly now?: () => number
 }
 
@@ -31,7 +35,7 @@ export function memoryStore(settings: MemorySettings = {}): Store {
   const sessions = new Map<string, StoredSession>()
   // In the order of their settlement, so that with one retention the first to expire stands first.
   const messages = new Map<string, StoredMessage>()
-  const readClock = neverBackwards(settings.now ?? Date.now)
+  const readClock = settings.now ?? monotonicTime
   const moment = { now: readClock(), largestToken: 0 } satisfies Moment
   const tables = tablesOf(sessions, messages)
 
@@ -70,10 +74,7 @@ export function memoryStore(settings: MemorySettings = {}): Store {
     messages: async (filter) => listMessages(messages, filter),
     stats: async () => countRows(sessions, messages, now()),
     cleanup: async (options) => cleanUp(sessions, messages, options, now()),
-    async close() {
-      sessions.clear()
-      messages.clear()
-    },
+    close: async () => {},
   }
 }
 
@@ -90,13 +91,8 @@ function tablesOf(sessions: Map<string, StoredSession>, messages: Map<string, St
   }
 }
 
-/** A clock set back must not make a dead lease live again, nor a token smaller. */
-function neverBackwards(readClock: () => number): () => number {
-  let latest = 0
-  return () => {
-    latest = Math.max(latest, readClock())
-    return latest
-  }
+function monotonicTime(): number {
+  return Math.floor(performance.timeOrigin + performance.now())
 }
 
 function dropExpired(messages: Map<string, StoredMessage>, now: number): void {
@@ -126,7 +122,7 @@ function listMessages(messages: Map<string, StoredMessage>, filter: MessageFilte
     .filter((row) => filter.status === undefined || row.status === filter.status)
     .sort((a, b) => (b.finishedAt ?? 0) - (a.finishedAt ?? 0))
     .slice(0, filter.limit)
-    .map(({ response: _, ...row }) => row)
+    .map(toMessageRow)
 }
 
 function chosen<Row>(rows: Map<string, Row>, keys: readonly string[] | undefined): Row[] {

@@ -11,11 +11,18 @@ export type StoredSession = Omit<SessionRow, 'stale'>
 export interface StoredMessage extends MessageRow {
   /** What the settlement stored as the answer, if anything. */
   readonly response: Uint8Array | null
+  /** When the lease was taken that settled it: epoch milliseconds. */
+  readonly startedAt: number | null
 }
 
 /** The row as people see it at this moment (`now`: the store's clock, epoch milliseconds). */
 export function toSessionRow(row: StoredSession, now: number): SessionRow {
   return { ...row, stale: row.expiresAt <= now }
+}
+
+/** The row as people see it: without the answer that was stored. */
+export function toMessageRow({ response: _, startedAt: __, ...row }: StoredMessage): MessageRow {
+  return row
 }
 
 /**
