@@ -4,6 +4,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/servers/setup.ts'],
+    setupFiles: ['test/processes/end-with-parent.ts'],
     pool: 'forks',
     // Tests start servers and processes of their own, and some measure time: more files at once would only jostle.
     maxWorkers: 2,
