@@ -1,0 +1,354 @@
+/**
+ * Claims: from a delivery's arrival to its outcome. A turn stands in the lines of its rows and
+ * messages, asks the store when it is first in all of them, and waits up to `lockWaitMs`.
+ */
+import { type Claim, type CompletedMessage, type PartVerdict, StoreError } from '../store/store.ts'
+import type { Delivery, DeliveryOutcome } from './delivery.ts'
+import type { Engine } from './engine.ts'
+import { ClosedError, ReentryError } from './errors.ts'
+import { giveBack } from './give-back.ts'
+import { createHold, type LiveHold } from './hold.ts'
+import { createLines, type HeldElsewhere } from './lines.ts'
+import { type Plan, type PlannedPart, planDelivery } from './plan.ts'
+import { createReport, type OutcomeCounts } from './report.ts'
+import {
+  isCompleted,
+  lineKeys,
+  lineOfMessage,
+  positions,
+  RETRY_AFTER_MS,
+  type Reason,
+  type Said,
+  type Turn,
+  withheldOf,
+  worst,
+} from './turn.ts'
+
+export interface Claims {
+  claim(delivery: Delivery, lockWaitMs: number): Promise<DeliveryOutcome>
+  /** Refuses everybody who waits, and all who come; those who hold go on. */
+  stop(): void
+  /** What is in hand now. */
+  holds(): ReadonlySet<LiveHold>
+  counts(): OutcomeCounts & { waiting: number; holding: number }
+}
+
+export function createClaims(engine: Engine): Claims {
+  const { port, options } = engine
+  const report = createReport(engine)
+  const lines = createLines<Turn>(port, (turn) => void ask(turn))
+  const waiting = new Set<Turn>()
+  const holds = new Set<LiveHold>()
+  let stopped = false
+  let largestToken = 0
+
+  async function claim(delivery: Delivery, lockWaitMs: number): Promise<DeliveryOutcome> {
+    if (stopped) throw new ClosedError()
+    const plan = planDelivery(delivery, options.scope)
+    if (plan.parts.length === 0) return { outcome: 'unkeyed' }
+    refuseReentry(plan)
+    return new Promise((resolve, reject) => {
+      const enteredAt = port.now()
+      const turn: Turn = {
+        plan,
+        parts: [...plan.parts],
+        keys: new Set(plan.parts.flatMap(lineKeys)),
+        state: 'waiting',
+        completed: new Map(),
+        withheld: new Map(),
+        owner: port.randomId(),
+        enteredAt,
+        deadlineAt: enteredAt + lockWaitMs,
+        timer: undefined,
+        final: false,
+        resolve,
+        reject,
+      }
+      if (!lines.enter(turn)) wait(turn)
+    })
+  }
+
+  function refuseReentry(plan: Plan): void {
+    for (let running = engine.running.getStore(); running; running = running.outer) {
+      for (const part of plan.parts) {
+        for (const row of part.rows) {
+          const held = running.hold.holds(row.key)
+          if (held !== undefined) throw new ReentryError(held)
+        }
+      }
+    }
+  }
+
+  /** A newcomer who cannot go at once: takes what is free where too many wait, else its messages are looked at once. */
+  function wait(turn: Turn): void {
+    if (waiting.size >= options.maxWaiters) {
+      finalize(turn)
+      return
+    }
+    waitForDeadline(turn)
+    for (const part of turn.parts) {
+      for (const message of part.messages) if (isFirst(turn, message.key)) void look(message.key)
+    }
+  }
+
+  function waitForDeadline(turn: Turn): void {
+    if (waiting.has(turn)) return
+    waiting.add(turn)
+    turn.timer = port.after(Math.max(0, turn.deadlineAt - port.now()), () => {
+      // Where the store is being asked just now, its answer comes first.
+      if (turn.state === 'waiting') finalize(turn)
+    })
+  }
+
+  /** Whoever comes with a message that somebody else came with before is told what he is told. */
+  function isFirst(turn: Turn, messageKey: string): boolean {
+    for (const other of lines.inLine(lineOfMessage(messageKey))) return other === turn
+    return false
+  }
+
+  async function look(messageKey: string): Promise<void> {
+    try {
+      const completed = await engine.looks.submit(messageKey)
+      if (completed) tell([completed])
+    } catch (error) {
+      // The claim itself, or the deadline, will answer.
+      engine.log.raw.debug({ err: error }, 'failed to look at a message')
+    }
+  }
+
+  /** Everybody who waits with a completed message is answered, or waits on for the rest of its delivery. */
+  function tell(completed: readonly CompletedMessage[]): void {
+    for (const message of completed) {
+      for (const turn of [...lines.inLine(lineOfMessage(message.key))]) {
+        if (turn.state !== 'waiting') continue
+        turn.completed.set(message.key, message)
+        dropCompleted(turn)
+        if (turn.parts.length === 0) finishWithout(turn)
+      }
+    }
+  }
+
+  function dropCompleted(turn: Turn): void {
+    const open = turn.parts.filter((part) => !isCompleted(turn, part))
+    if (open.length < turn.parts.length) keepParts(turn, open)
+  }
+
+  function keepParts(turn: Turn, parts: PlannedPart[]): void {
+    turn.parts = parts
+    const kept = new Set(parts.flatMap(lineKeys))
+    lines.leave(
+      turn,
+      [...turn.keys].filter((key) => !kept.has(key)),
+    )
+  }
+
+  /** Asks the store. The turn is first in all its lines, and keeps that place until the answer is in. */
+  async function ask(turn: Turn): Promise<void> {
+    const sentAt = port.now()
+    const request: Claim = {
+      owner: turn.owner,
+      nodeId: options.nodeId,
+      parts: turn.parts,
+      whole: !turn.final,
+      staleAfterMs: options.staleAfterMs,
+      tokenAbove: largestToken,
+    }
+    try {
+      const verdict = await engine.claims.submit(request)
+      if (port.now() - sentAt >= options.staleAfterMs) {
+        const text = 'session-lock: the store answered a claim only after its lease had run out'
+        throw new StoreError('unreachable', text, { answerLost: true })
+      }
+      decided(
+        turn,
+        request,
+        turn.parts.map((part, index) => ({ part, said: verdict[index] as PartVerdict })),
+        sentAt,
+      )
+    } catch (error) {
+      if (error instanceof StoreError && error.answerLost) void giveBack(engine, request)
+      failed(turn, error)
+    }
+  }
+
+  function decided(turn: Turn, request: Claim, answers: readonly Said[], sentAt: number): void {
+    const completed = answers.flatMap(({ said }) => said.completed)
+    for (const message of completed) turn.completed.set(message.key, message)
+    noteHolders(answers)
+    if (answers.some(({ said }) => said.outcome === 'acquired')) acquire(turn, request, answers, sentAt)
+    else if (answers.some(({ said }) => said.outcome === 'held')) held(turn, answers)
+    else finishWithout(turn)
+    tell(completed)
+  }
+
+  /** A row has changed hands: those who wait with a message of its last holder may have their answer now. */
+  function noteHolders(answers: readonly Said[]): void {
+    for (const { part, said } of answers) {
+      for (const row of part.rows) {
+        const before = lines.elsewhere(row.key)
+        if (!before || (said.outcome === 'held' && said.holder.owner === before.owner)) continue
+        lines.forget(row.key)
+        for (const key of before.messageKeys) {
+          const [first] = lines.inLine(lineOfMessage(key))
+          if (first?.state === 'waiting') void look(key)
+        }
+      }
+    }
+  }
+
+  function held(turn: Turn, answers: readonly Said[]): void {
+    const timeIsUp = port.now() >= turn.deadlineAt
+    if (stopped || turn.final || (timeIsUp && turn.parts.length === 1)) {
+      for (const answer of answers)
+        if (answer.said.outcome === 'held') turn.withheld.set(answer.part, reasonSaid(answer))
+      if (stopped) close(turn)
+      else refuse(turn, worst(turn.withheld.values()))
+      return
+    }
+    dropCompleted(turn)
+    lines.stepBack(turn, heldRows(answers))
+    if (timeIsUp) finalize(turn)
+    else waitForDeadline(turn)
+  }
+
+  function heldRows(answers: readonly Said[]): Map<string, HeldElsewhere> {
+    const rows = new Map<string, HeldElsewhere>()
+    for (const { part, said } of answers) {
+      if (said.outcome !== 'held') continue
+      const { owner, messageKeys } = said.holder
+      for (const row of part.rows) rows.set(row.key, { owner, messageKeys, remainingMs: said.remainingMs })
+    }
+    return rows
+  }
+
+  function reasonSaid({ part, said }: Said): Reason {
+    const inHand = said.outcome === 'held' ? said.holder.messageKeys : []
+    return part.messages.some((message) => inHand.includes(message.key)) ? 'in_flight' : 'busy'
+  }
+
+  /** Time is up: what is free is taken, the rest is refused. */
+  function finalize(turn: Turn): void {
+    turn.final = true
+    const free = turn.parts.filter((part) => lineKeys(part).every(lines.isFree))
+    for (const part of turn.parts) if (!free.includes(part)) turn.withheld.set(part, reasonKnown(turn, part))
+    if (free.length === 0) refuse(turn, worst(turn.withheld.values()))
+    else {
+      keepParts(turn, free)
+      // Leaving a line lets others go, who may take what was free a moment ago.
+      if (!lines.enter(turn)) finalize(turn)
+    }
+  }
+
+  /** What this process knows of a part that it cannot have now. */
+  function reasonKnown(turn: Turn, part: PlannedPart): Reason {
+    for (const message of part.messages) {
+      const other = lines.current(lineOfMessage(message.key))
+      if (other && other !== turn) return 'in_flight'
+      for (const row of part.rows) if (lines.elsewhere(row.key)?.messageKeys.includes(message.key)) return 'in_flight'
+    }
+    return 'busy'
+  }
+
+  function acquire(turn: Turn, request: Claim, answers: readonly Said[], sentAt: number): void {
+    stopWaiting(turn)
+    turn.state = 'holding'
+    const acquired: Array<{ part: PlannedPart; fencingToken: number; takeover: boolean }> = []
+    for (const answer of answers) {
+      const { part, said } = answer
+      if (said.outcome === 'held') turn.withheld.set(part, reasonSaid(answer))
+      if (said.outcome !== 'acquired') continue
+      const { fencingToken } = said
+      largestToken = Math.max(largestToken, fencingToken)
+      const open = part.messages.filter((message) => !turn.completed.has(message.key))
+      acquired.push({ part: { ...part, messages: open }, fencingToken, takeover: said.takeover !== null })
+      report.acquired(turn, part, said)
+    }
+    const parts = acquired.map(({ part }) => part)
+    keepParts(turn, parts)
+    const hold = createHold(engine, {
+      claim: request,
+      provider: turn.plan.provider,
+      acquired,
+      ...positions(turn, parts),
+      withheld: withheldOf(turn),
+      sentAt,
+      freed: (part) => lines.leave(turn, lineKeys(part)),
+      completed: tell,
+    })
+    holds.add(hold)
+    void hold.ended.then(() => holds.delete(hold))
+    turn.resolve({ outcome: 'acquired', hold })
+  }
+
+  /** Nothing is left to be handled: the rest, if there was any, is completed. */
+  function finishWithout(turn: Turn): void {
+    if (turn.withheld.size > 0) {
+      refuse(turn, worst(turn.withheld.values()))
+      return
+    }
+    leaveAll(turn)
+    report.duplicate(turn, 'completed')
+    const [first] = turn.completed.values()
+    turn.resolve({ outcome: 'duplicate', of: 'completed', response: first?.response ?? null })
+  }
+
+  function refuse(turn: Turn, reason: Reason): void {
+    leaveAll(turn)
+    if (reason === 'in_flight') {
+      report.duplicate(turn, 'in_flight')
+      turn.resolve({ outcome: 'duplicate', of: 'in_flight', retryAfterMs: RETRY_AFTER_MS })
+    } else {
+      report.busy(turn)
+      turn.resolve({ outcome: 'busy', retryAfterMs: RETRY_AFTER_MS })
+    }
+  }
+
+  function failed(turn: Turn, error: unknown): void {
+    leaveAll(turn)
+    engine.storeFailed('claim', error)
+    if (options.onStoreError === 'allow' && error instanceof StoreError) {
+      report.unprotected(turn, error)
+      turn.resolve({ outcome: 'acquired', hold: unprotectedHold(turn) })
+    } else turn.reject(error)
+  }
+
+  /** Handled without any protection, because the user chose that over a 503. */
+  function unprotectedHold(turn: Turn): LiveHold {
+    return createHold(engine, {
+      claim: { owner: turn.owner, nodeId: options.nodeId, parts: [], whole: true, staleAfterMs: 0, tokenAbove: 0 },
+      provider: turn.plan.provider,
+      acquired: [],
+      ...positions(turn, turn.plan.parts),
+      withheld: null,
+      sentAt: port.now(),
+      freed: () => undefined,
+      completed: () => undefined,
+    })
+  }
+
+  function stopWaiting(turn: Turn): void {
+    turn.timer?.cancel()
+    waiting.delete(turn)
+  }
+
+  function leaveAll(turn: Turn): void {
+    stopWaiting(turn)
+    turn.state = 'gone'
+    lines.leave(turn, turn.keys)
+  }
+
+  function close(turn: Turn): void {
+    leaveAll(turn)
+    turn.reject(new ClosedError())
+  }
+
+  return {
+    claim,
+    stop() {
+      stopped = true
+      for (const turn of [...waiting]) if (turn.state === 'waiting') close(turn)
+    },
+    holds: () => holds,
+    counts: () => ({ ...report.counts, waiting: waiting.size, holding: holds.size }),
+  }
+}

@@ -1,0 +1,147 @@
+/** What the pieces of one lock share: the store behind its batches, the log, the events, the clock. */
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { openStore } from '../store/open.ts'
+import {
+  type Claim,
+  type ClaimVerdict,
+  type CompletedMessage,
+  type Renewal,
+  type RenewalVerdict,
+  type Settlement,
+  type SettlementVerdict,
+  type Store,
+  StoreError,
+  type StoreSettings,
+} from '../store/store.ts'
+import { type Batches, createBatches } from './batches.ts'
+import { createEvents, type Events } from './events.ts'
+import type { LiveHold } from './hold.ts'
+import { createLog, type Log } from './log.ts'
+import type { ResolvedOptions } from './options.ts'
+import type { Port } from './port.ts'
+
+/** The handler that the running code belongs to, and the one around it. */
+export interface Running {
+  readonly hold: LiveHold
+  readonly outer: Running | undefined
+}
+
+export interface Engine {
+  readonly options: ResolvedOptions
+  readonly port: Port
+  readonly log: Log
+  readonly events: Events
+  readonly running: AsyncLocalStorage<Running>
+  readonly claims: Batches<Claim, ClaimVerdict>
+  /** Is this message completed? */
+  readonly looks: Batches<string, CompletedMessage | undefined>
+  readonly renewals: Batches<Renewal, RenewalVerdict>
+  readonly settlements: Batches<Settlement, SettlementVerdict>
+  /** The store, opened and migrated; rejects with a {@link StoreError} and tries anew at the next call. */
+  store(): Promise<Store>
+  /** Logs, counts and emits a failed call of the store. */
+  storeFailed(during: string, error: unknown): void
+  storeErrors(): number
+  isClosed(): boolean
+  /** No settlement is tried again from here on; closes the store where it was opened here. */
+  close(): Promise<void>
+}
+
+/** One for all locks of the process: a handler of one lock may claim from another. */
+const running = new AsyncLocalStorage<Running>()
+
+export function createEngine(options: ResolvedOptions): Engine {
+  const { port } = options
+  const log = createLog(options)
+  const events = createEvents((error) => log.raw.error({ err: error }, 'failed in a listener of the lock'))
+  let opened: { store: Store; opened: boolean } | undefined
+  let opening: Promise<Store> | undefined
+  let storeErrors = 0
+  let closed = false
+
+  async function open(): Promise<Store> {
+    try {
+      const settings = { tablePrefix: options.tablePrefix, timeoutMs: options.storeTimeoutMs }
+      const { store } = await openOnce(settings)
+      if (options.migrate === 'auto') {
+        const applied = await store.migrate()
+        if (applied.length > 0) log.raw.info({ applied, store: store.name }, 'made the tables')
+      } else await store.checkSchema()
+      return store
+    } catch (error) {
+      opening = undefined
+      throw error
+    }
+  }
+
+  async function openOnce(settings: StoreSettings): Promise<{ store: Store; opened: boolean }> {
+    opened ??= await openStore(options.store, settings)
+    return opened
+  }
+
+  function store(): Promise<Store> {
+    opening ??= open()
+    return opening
+  }
+
+  function batches<Item, Verdict>(
+    write: (store: Store, items: readonly Item[]) => Promise<readonly Verdict[]>,
+    addKeys: (item: Item, keys: string[]) => void,
+  ): Batches<Item, Verdict> {
+    return createBatches({
+      port,
+      addKeys,
+      write: async (items) => write(await store(), items),
+      maxItems: options.maxBatch,
+      conflictsForMs: options.storeTimeoutMs,
+    })
+  }
+
+  return {
+    options,
+    port,
+    log,
+    events,
+    running,
+    claims: batches<Claim, ClaimVerdict>((to, claims) => to.claim(claims), addClaimKeys),
+    looks: batches<string, CompletedMessage | undefined>(lookAt, (key, keys) => keys.push(key)),
+    renewals: batches<Renewal, RenewalVerdict>((to, renewals) => to.renew(renewals), addRowKeys),
+    settlements: batches<Settlement, SettlementVerdict>(
+      (to, settlements) => to.settle(settlements),
+      (settlement, keys) => {
+        addRowKeys(settlement, keys)
+        for (const message of settlement.messages) keys.push(`#${message.key}`)
+      },
+    ),
+    store,
+    storeFailed(during, error) {
+      storeErrors += 1
+      log.storeError(during, error)
+      const kind = error instanceof StoreError ? error.kind : 'unknown'
+      events.emit('store_error', () => ({ during, kind, error, nodeId: options.nodeId }))
+    },
+    storeErrors: () => storeErrors,
+    isClosed: () => closed,
+    async close() {
+      closed = true
+      await opening?.catch(() => undefined)
+      if (opened?.opened) await opened.store.close()
+    },
+  }
+}
+
+async function lookAt(store: Store, keys: readonly string[]): Promise<Array<CompletedMessage | undefined>> {
+  const completed = new Map((await store.look(keys)).map((message) => [message.key, message]))
+  return keys.map((key) => completed.get(key))
+}
+
+function addRowKeys(item: { readonly rows: ReadonlyArray<{ readonly key: string }> }, keys: string[]): void {
+  for (const row of item.rows) keys.push(row.key)
+}
+
+function addClaimKeys(claim: Claim, keys: string[]): void {
+  for (const part of claim.parts) {
+    addRowKeys(part, keys)
+    for (const message of part.messages) keys.push(`#${message.key}`)
+  }
+}

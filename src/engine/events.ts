@@ -1,0 +1,68 @@
+/** The events a lock emits, and who listens. */
+import { EventEmitter } from 'node:events'
+import type { StoreErrorKind } from '../store/store.ts'
+
+/** What every event about a claim says. Prospects and message ids are as they came, unmasked. */
+export interface ClaimEvent {
+  readonly provider: string
+  readonly prospect: string | null
+  readonly device: string | null
+  readonly messageIds: readonly string[]
+  readonly owner: string
+  readonly nodeId: string
+}
+
+/** Each event's name and what its listeners are given. */
+export interface LockEvents {
+  /** A lease was given. `waitedMs`: from the delivery's arrival. */
+  acquired: ClaimEvent & { readonly fencingToken: number; readonly waitedMs: number }
+  /** A message was refused because it is handled already, or in somebody's hands. */
+  duplicate: ClaimEvent & { readonly of: 'completed' | 'in_flight'; readonly waitedMs: number }
+  /** A message was refused because another message holds its session. */
+  busy: ClaimEvent & { readonly waitedMs: number }
+  /** A stale lease was taken over; comes before `acquired`. `ageMs`: since its last sign of life. */
+  takeover: ClaimEvent & { readonly fromNodeId: string | null; readonly ageMs: number; readonly fencingToken: number }
+  /** A lease ended and its messages are completed. */
+  released: ClaimEvent & { readonly heldMs: number }
+  /** A lease ended and its messages may be handled again. */
+  failed: ClaimEvent & { readonly heldMs: number; readonly error: unknown }
+  /** A holder lost its lease; its signal has aborted. */
+  lease_lost: ClaimEvent & { readonly loss: 'refused' | 'expired' | 'max_hold' }
+  /** A call of the store failed. */
+  store_error: {
+    readonly during: string
+    readonly kind: StoreErrorKind | 'unknown'
+    readonly error: unknown
+    readonly nodeId: string
+  }
+}
+
+export type EventName = keyof LockEvents
+export type Listener<Name extends EventName> = (event: LockEvents[Name]) => void
+
+export interface Events {
+  on<Name extends EventName>(name: Name, listener: Listener<Name>): void
+  off<Name extends EventName>(name: Name, listener: Listener<Name>): void
+  /** Builds the event only where somebody listens. A listener that throws is reported, and stops nothing. */
+  emit<Name extends EventName>(name: Name, event: () => LockEvents[Name]): void
+}
+
+export function createEvents(report: (error: unknown) => void): Events {
+  const emitter = new EventEmitter()
+  return {
+    on: (name, listener) => void emitter.on(name, listener),
+    off: (name, listener) => void emitter.off(name, listener),
+    emit(name, event) {
+      const listeners = emitter.listeners(name)
+      if (listeners.length === 0) return
+      const payload = event()
+      for (const listener of listeners) {
+        try {
+          ;(listener as Listener<typeof name>)(payload)
+        } catch (error) {
+          report(error)
+        }
+      }
+    },
+  }
+}

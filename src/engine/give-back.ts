@@ -1,0 +1,37 @@
+/** Giving back: a claim whose answer was lost may hold rows that nobody will handle. */
+import type { Claim, ClaimPart, PartVerdict } from '../store/store.ts'
+import type { Engine } from './engine.ts'
+import { pause } from './port.ts'
+
+/**
+ * Asks again under the same owner what the claim has got, and releases it. Without this the session
+ * would be busy until the rows are stale.
+ */
+export async function giveBack(engine: Engine, request: Claim): Promise<void> {
+  const { port, options } = engine
+  const until = port.now() + options.staleAfterMs
+  for (let waitMs = 50; port.now() < until && !engine.isClosed(); waitMs = Math.min(waitMs * 2, 2000)) {
+    await pause(port, waitMs)
+    try {
+      const verdict = await engine.claims.submit({ ...request, whole: false })
+      await Promise.all(request.parts.map((part, index) => release(engine, request, part, verdict[index])))
+      return
+    } catch (error) {
+      engine.log.raw.debug({ err: error, owner: request.owner }, 'failed to give back a claim; trying again')
+    }
+  }
+}
+
+async function release(engine: Engine, request: Claim, part: ClaimPart, said: PartVerdict | undefined): Promise<void> {
+  if (said?.outcome !== 'acquired') return
+  await engine.settlements.submit({
+    owner: request.owner,
+    nodeId: request.nodeId,
+    rows: part.rows.map(({ key }) => ({ key, fencingToken: said.fencingToken })),
+    messages: [],
+    outcome: 'released',
+    retentionMs: engine.options.retentionMs,
+    error: null,
+    response: null,
+  })
+}

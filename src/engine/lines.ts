@@ -1,0 +1,143 @@
+/**
+ * The lines of one process: who waits for what, first come first served.
+ *
+ * There is one line for each session row and each message that any claim of this process wants or
+ * holds. A claim stands in all its lines at once, from its arrival to its end, and moves only when
+ * it can have all of them: nobody holds one while waiting for another, so there is no deadlock; and
+ * who cannot move does not stop those behind it, so there is no convoy.
+ */
+import type { Port, Timer } from './port.ts'
+
+export interface Waiter {
+  /** The lines it stands in. */
+  readonly keys: Set<string>
+  /** `claiming`: the store is being asked; `holding`: its handler runs. */
+  state: 'waiting' | 'claiming' | 'holding' | 'gone'
+}
+
+/** What the store said of a row that another process holds. */
+export interface HeldElsewhere {
+  readonly owner: string | null
+  readonly messageKeys: readonly string[]
+  readonly remainingMs: number
+}
+
+interface Line<Member> {
+  /** In order of arrival; the current one included. */
+  readonly waiters: Set<Member>
+  /** Who is claiming or holding. */
+  current: Member | undefined
+  /** Set while another process holds the row: the store is asked again when the timer fires. */
+  elsewhere: { readonly holder: HeldElsewhere; readonly timer: Timer | undefined } | undefined
+  /** How often the store has said `held` in a row. */
+  polls: number
+}
+
+export interface Lines<Member extends Waiter> {
+  /** Puts a newcomer at the end of its lines; starts it when all of them are free. */
+  enter(waiter: Member): boolean
+  /** The store said that others hold these rows: asks again later, and lets those behind go first where they can. */
+  stepBack(waiter: Member, held: ReadonlyMap<string, HeldElsewhere>): void
+  /** Takes a waiter out of some of its lines. */
+  leave(waiter: Member, keys: Iterable<string>): void
+  /** Everybody in a line, in order of arrival. */
+  inLine(key: string): Iterable<Member>
+  /** Who is claiming or holding a line in this process. */
+  current(key: string): Member | undefined
+  /** What the store said last of a row that is held elsewhere. */
+  elsewhere(key: string): HeldElsewhere | undefined
+  /** Forgets what the store said last of a row: it has changed hands. */
+  forget(key: string): void
+  /** Is nobody in the way, as far as this process knows? */
+  isFree(key: string): boolean
+}
+
+/** The poll is quick at first and never slower than this. */
+const MAX_POLL_MS = 40
+/** Polls meet on this grid, so that those of many rows go in one statement. */
+const POLL_GRID_MS = 5
+
+export function createLines<Member extends Waiter>(port: Port, start: (waiter: Member) => void): Lines<Member> {
+  const lines = new Map<string, Line<Member>>()
+
+  const isFree = (key: string): boolean => {
+    const line = lines.get(key)
+    return !line || (line.current === undefined && line.elsewhere?.timer === undefined)
+  }
+
+  function startIfFree(waiter: Member): boolean {
+    for (const key of waiter.keys) if (!isFree(key)) return false
+    waiter.state = 'claiming'
+    for (const key of waiter.keys) {
+      const line = lines.get(key)
+      if (line) line.current = waiter
+    }
+    start(waiter)
+    return true
+  }
+
+  function wake(key: string): void {
+    const line = lines.get(key)
+    if (!line || !isFree(key)) return
+    for (const waiter of line.waiters) if (waiter.state === 'waiting' && startIfFree(waiter)) return
+  }
+
+  function askLater(key: string, line: Line<Member>, holder: HeldElsewhere): void {
+    line.polls = line.elsewhere?.holder.owner === holder.owner ? line.polls + 1 : 1
+    const delayMs = Math.min(POLL_GRID_MS * 2 ** Math.min(line.polls, 6), MAX_POLL_MS, holder.remainingMs + 1)
+    const now = port.now()
+    const at = Math.ceil((now + delayMs) / POLL_GRID_MS) * POLL_GRID_MS
+    const timer = port.after(at - now, () => {
+      line.elsewhere = { holder, timer: undefined }
+      wake(key)
+    })
+    line.elsewhere = { holder, timer }
+  }
+
+  return {
+    enter(waiter) {
+      for (const key of waiter.keys) {
+        const line = lines.get(key)
+        if (line) line.waiters.add(waiter)
+        else lines.set(key, { waiters: new Set([waiter]), current: undefined, elsewhere: undefined, polls: 0 })
+      }
+      return startIfFree(waiter)
+    },
+    stepBack(waiter, held) {
+      waiter.state = 'waiting'
+      for (const key of waiter.keys) {
+        const line = lines.get(key)
+        if (!line) continue
+        line.current = undefined
+        const holder = held.get(key)
+        if (holder) askLater(key, line, holder)
+      }
+      for (const key of [...waiter.keys]) wake(key)
+    },
+    leave(waiter, keys) {
+      const left = [...keys]
+      for (const key of left) {
+        waiter.keys.delete(key)
+        const line = lines.get(key)
+        if (!line?.waiters.delete(waiter)) continue
+        if (line.current === waiter) {
+          line.current = undefined
+          line.elsewhere = undefined
+        }
+        if (line.waiters.size === 0) {
+          line.elsewhere?.timer?.cancel()
+          lines.delete(key)
+        }
+      }
+      for (const key of left) wake(key)
+    },
+    inLine: (key) => lines.get(key)?.waiters ?? [],
+    current: (key) => lines.get(key)?.current,
+    elsewhere: (key) => lines.get(key)?.elsewhere?.holder,
+    forget(key) {
+      const line = lines.get(key)
+      if (line) line.elsewhere = undefined
+    },
+    isFree,
+  }
+}

@@ -1,0 +1,207 @@
+/** A lock: the engine behind every middleware, and what a program calls directly. */
+import cluster from 'node:cluster'
+import type { Logger } from 'pino'
+import { createClaims } from './claims.ts'
+import type { Delivery, DeliveryOutcome } from './delivery.ts'
+import { createEngine, type Engine } from './engine.ts'
+import { KeyError } from './errors.ts'
+import type { EventName, Listener } from './events.ts'
+import { createInspection, type Inspection } from './inspection.ts'
+import type { Lease } from './lease.ts'
+import { type ResolvedOptions, resolveOptions, type SessionLockOptions } from './options.ts'
+import { deliveryOf, type RunKey } from './plan.ts'
+import { pause } from './port.ts'
+
+/** What `lock.run` resolves to. */
+export type RunResult<Value> =
+  /** The work was done. `takeover`: a crashed or hung holder may have done part of it before. */
+  | { readonly status: 'processed'; readonly value: Value; readonly takeover: boolean }
+  /** The message is handled already (`response`: what was stored with it), or somebody still handles it. */
+  | {
+      readonly status: 'duplicate'
+      readonly of: 'completed' | 'in_flight'
+      readonly response?: Uint8Array
+      readonly retryAfterMs?: number
+    }
+  /** A different message holds the session. */
+  | { readonly status: 'busy'; readonly retryAfterMs: number }
+
+/** A lock over one store. Make it with {@link createSessionLock}. */
+export interface SessionLock extends Inspection {
+  /** The options with every default filled in. */
+  readonly options: ResolvedOptions
+  readonly log: Logger
+  /**
+   * Runs `work` once for a message, alone in its session, and remembers that it was done.
+   *
+   * @param key - `{ messageId, prospect, device }`; a message alone `{ messageId }`; a session alone
+   *   `{ prospect, device }` or `{ session }`.
+   * @throws what `work` throws, after the message is marked failed; {@link KeyError} for ids of wrong
+   *   type or size; {@link StoreError} where the store cannot be reached; {@link ReentryError};
+   *   {@link ClosedError}.
+   * @example
+   * const result = await lock.run({ messageId: 'm1', prospect: '4917', device: 'bot' }, async (lease) => {
+   *   return answer(lease.signal)
+   * })
+   * if (result.status === 'busy') retryIn(result.retryAfterMs)
+   */
+  run<Value>(
+    key: RunKey,
+    work: (lease: Lease) => Promise<Value> | Value,
+    options?: WaitOptions,
+  ): Promise<RunResult<Value>>
+  /** Claims a whole delivery: what the middleware of every framework is built on. */
+  claim(delivery: Delivery, options?: WaitOptions): Promise<DeliveryOutcome>
+  /** Opens the store and makes its tables now, rather than at the first claim. Rejects with a {@link StoreError}. */
+  ready(): Promise<void>
+  on<Name extends EventName>(name: Name, listener: Listener<Name>): SessionLock
+  off<Name extends EventName>(name: Name, listener: Listener<Name>): SessionLock
+  /**
+   * Takes no more claims, refuses those that wait, lets handlers finish for up to `closeTimeoutMs`,
+   * and closes the store where this lock opened it. Leases of handlers that run on are left to run out.
+   */
+  close(): Promise<void>
+}
+
+export interface WaitOptions {
+  /** Overrides the lock's `lockWaitMs` for this claim. */
+  readonly lockWaitMs?: number | undefined
+}
+
+/**
+ * Makes a lock. Nothing is opened until the first claim, or `ready()`.
+ *
+ * @throws {@link OptionsError} naming the option that is unknown or impossible.
+ * @example
+ * const lock = createSessionLock({ store: 'sqlite:./bot.db' })
+ * app.use('/webhook', express.json(), sessionLock(lock))
+ */
+export function createSessionLock(options: SessionLockOptions = {}): SessionLock {
+  const resolved = resolveOptions(options)
+  const engine = createEngine(resolved)
+  const claims = createClaims(engine)
+  warnOfMemory(engine)
+  const stopCleaning = cleanRegularly(engine, () => lock.cleanup())
+  let closing: Promise<void> | undefined
+
+  async function close(): Promise<void> {
+    claims.stop()
+    stopCleaning()
+    const handlers = Promise.all([...claims.holds()].map((hold) => hold.ended))
+    await Promise.race([handlers, pause(resolved.port, resolved.closeTimeoutMs)])
+    const left = claims.holds().size
+    if (left > 0)
+      resolved.logger.warn(
+        { node: resolved.nodeId, left },
+        'failed to finish every handler before close; their leases run out',
+      )
+    await engine.close()
+  }
+
+  async function run<Value>(
+    key: RunKey,
+    work: (lease: Lease) => Promise<Value> | Value,
+    wait: WaitOptions = {},
+  ): Promise<RunResult<Value>> {
+    const outcome = await lock.claim(deliveryOf(key), wait)
+    if (outcome.outcome === 'unkeyed') {
+      throw new KeyError('key', 'names nothing: give messageId, or prospect (and device), or session')
+    }
+    if (outcome.outcome === 'busy') return { status: 'busy', retryAfterMs: outcome.retryAfterMs }
+    if (outcome.outcome === 'duplicate') {
+      if (outcome.of === 'in_flight')
+        return { status: 'duplicate', of: 'in_flight', retryAfterMs: outcome.retryAfterMs }
+      return { status: 'duplicate', of: 'completed', ...(outcome.response && { response: outcome.response }) }
+    }
+    const { hold } = outcome
+    const lease = hold.leases[0] ?? unprotectedLease(key, hold.signal)
+    let value: Value
+    try {
+      value = await hold.within(async () => work(lease))
+    } catch (error) {
+      await hold.settle({ status: 'failed', error })
+      throw error
+    }
+    await hold.settle({ status: 'completed' })
+    return { status: 'processed', value, takeover: lease.takeover }
+  }
+
+  const lock: SessionLock = {
+    options: resolved,
+    log: resolved.logger,
+    run,
+    claim: (delivery, wait = {}) => claims.claim(delivery, wait.lockWaitMs ?? resolved.lockWaitMs),
+    ready: async () => void (await engine.store()),
+    ...createInspection(engine, claims),
+    on(name, listener) {
+      engine.events.on(name, listener)
+      return lock
+    },
+    off(name, listener) {
+      engine.events.off(name, listener)
+      return lock
+    },
+    close() {
+      closing ??= close()
+      return closing
+    },
+  }
+  return lock
+}
+
+/** Handled without a lease (`onStoreError: 'allow'`): the handler sees one that protects nothing. */
+function unprotectedLease(key: RunKey, signal: AbortSignal): Lease {
+  return {
+    name: key.session ?? key.prospect ?? key.messageId ?? '',
+    prospect: key.prospect ?? null,
+    device: key.device ?? null,
+    messageIds: key.messageId === undefined ? [] : [key.messageId],
+    owner: '',
+    fencingToken: 0,
+    takeover: false,
+    signal,
+  }
+}
+
+/** The memory store protects one process only; one that knows it is not alone says so loudly. */
+function warnOfMemory({ options, log }: Engine): void {
+  if (options.store !== 'memory:') return
+  const { env } = process
+  const manager = cluster.isWorker
+    ? 'node:cluster'
+    : env['pm_id'] !== undefined || env['NODE_APP_INSTANCE'] !== undefined
+      ? 'a process manager'
+      : undefined
+  if (manager !== undefined) {
+    log.raw.error(
+      { node: options.nodeId },
+      `THE MEMORY STORE DOES NOT PROTECT SEVERAL PROCESSES, and this one runs under ${manager}: duplicates will get through. ` +
+        'Set SESSION_LOCK_URL or the option "store" to a database, for example sqlite:./session-lock.db',
+    )
+  } else if (options.storeIsDefault) {
+    log.raw.warn(
+      { node: options.nodeId },
+      'no store is set: leases and handled messages are kept in memory, for this process only, and are forgotten at exit. ' +
+        'Set SESSION_LOCK_URL or the option "store", for example sqlite:./session-lock.db',
+    )
+  }
+}
+
+/** Expired messages go in the background, at times that several nodes do not share. */
+function cleanRegularly(engine: Engine, cleanup: () => Promise<unknown>): () => void {
+  const { port, options } = engine
+  let stopped = false
+  const next = (): void => {
+    if (stopped || options.cleanupEveryMs === 0) return
+    port.after(options.cleanupEveryMs * (0.5 + port.random()), () => {
+      if (stopped) return
+      cleanup()
+        .catch((error) => engine.storeFailed('clean up', error))
+        .finally(next)
+    })
+  }
+  next()
+  return () => {
+    stopped = true
+  }
+}

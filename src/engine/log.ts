@@ -1,0 +1,80 @@
+/** What is logged: one line an outcome, with fields that can be searched, and never a message's text. */
+import type { Logger } from 'pino'
+import type { ResolvedOptions } from './options.ts'
+
+/** The parts of a claim that every line names. */
+export interface LogSubject {
+  readonly names: readonly string[]
+  readonly messageIds: readonly string[]
+  readonly owner: string
+}
+
+export interface Log {
+  acquired(subject: () => LogSubject, waitedMs: number): void
+  takeover(subject: LogSubject, from: { nodeId: string | null; silentForMs: number }): void
+  duplicate(subject: LogSubject, of: 'completed' | 'in_flight', waitedMs: number): void
+  busy(subject: LogSubject, waitedMs: number): void
+  released(subject: () => LogSubject, heldMs: number): void
+  failed(subject: LogSubject, heldMs: number, error: unknown): void
+  lost(subject: LogSubject, loss: string): void
+  /** `during`: what we failed to do. */
+  storeError(during: string, error: unknown): void
+  unprotected(subject: LogSubject, error: unknown): void
+  raw: Logger
+}
+
+export function createLog(options: ResolvedOptions): Log {
+  const { logger, nodeId, maskProspects } = options
+  const shown = maskProspects ? mask : (text: string) => text
+  const fields = (subject: LogSubject) => ({
+    session: subject.names.map(shown).join(', '),
+    messageId: subject.messageIds.map(shown).join(', '),
+    node: nodeId,
+    owner: subject.owner,
+  })
+  const round = Math.round
+  return {
+    acquired(subject, waitedMs) {
+      if (logger.isLevelEnabled('debug'))
+        logger.debug({ ...fields(subject()), waitedMs: round(waitedMs) }, 'acquired (new)')
+    },
+    takeover(subject, from) {
+      const ageMs = round(from.silentForMs)
+      logger.info({ ...fields(subject), ageMs, from: from.nodeId }, 'acquired by taking over STALE lock')
+    },
+    duplicate(subject, of, waitedMs) {
+      logger.info({ ...fields(subject), of, waitedMs: round(waitedMs) }, 'already locked — BLOCKING DUPLICATE')
+    },
+    busy(subject, waitedMs) {
+      logger.info({ ...fields(subject), waitedMs: round(waitedMs) }, 'session busy')
+    },
+    released(subject, heldMs) {
+      if (logger.isLevelEnabled('debug')) logger.debug({ ...fields(subject()), heldMs: round(heldMs) }, 'released')
+    },
+    failed(subject, heldMs, error) {
+      const details = { ...fields(subject), heldMs: round(heldMs), err: error }
+      logger.warn(details, 'failed to handle the message; a redelivery may try again')
+    },
+    lost(subject, loss) {
+      logger.warn({ ...fields(subject), loss }, 'failed to keep the lease; the handler’s signal has aborted')
+    },
+    storeError(during, error) {
+      logger.error({ node: nodeId, err: error }, `failed to ${during}`)
+    },
+    unprotected(subject, error) {
+      logger.error(
+        { ...fields(subject), err: error },
+        'failed to reach the store; handling UNPROTECTED (onStoreError: allow)',
+      )
+    },
+    raw: logger,
+  }
+}
+
+/** Keeps the end of each part, enough to tell two apart, not enough to call somebody. */
+function mask(text: string): string {
+  return text
+    .split(' · ')
+    .map((part) => (part.length <= 4 ? '•'.repeat(part.length) : `••••${part.slice(-4)}`))
+    .join(' · ')
+}

@@ -1,0 +1,278 @@
+/** The options: what they mean, their defaults, and what is wrong with a value. */
+import { hostname } from 'node:os'
+import { type Logger, pino } from 'pino'
+import type { KeyFields, KeyReader } from '../providers/generic.ts'
+import { isStoreUrl, type StoreSource } from '../store/open.ts'
+import { OptionsError } from './errors.ts'
+import { nodePort, type Port } from './port.ts'
+
+/**
+ * What `createSessionLock` and `sessionLock` take. Every field may be left out; `undefined` means unset.
+ *
+ * @example
+ * const lock = createSessionLock({ store: 'sqlite:./bot.db', lockWaitMs: 1000 })
+ */
+export interface SessionLockOptions {
+  /**
+   * Where leases and handled messages are kept: `memory:`, `sqlite:./bot.db`, `mysql://…`, `mariadb://…`,
+   * your own mysql2 pool or SQLite database, or a {@link Store}. Default: `SESSION_LOCK_URL`, else `memory:`
+   * (one process only, forgotten at exit; a warning says so).
+   */
+  readonly store?: StoreSource | undefined
+  /** Which provider's webhooks come in. Default `auto`: recognised by their shape. */
+  readonly provider?: string | undefined
+  /**
+   * The secret that deliveries are signed with (Meta: the app secret); several while it is being rotated;
+   * or one per provider name. None: signatures are not checked, which is said once in the log.
+   */
+  readonly secret?: string | readonly string[] | Readonly<Record<string, string | readonly string[]>> | undefined
+  /** Reads the message id, prospect and device from a delivery of a provider that is not built in. */
+  readonly key?: KeyReader | KeyFields | undefined
+  /** `both` (default): deduplicate messages and hold sessions; `message`: only the first; `session`: only the second. */
+  readonly scope?: 'both' | 'message' | 'session' | undefined
+  /** How long a duplicate in flight, or a message of a busy session, waits for its turn. Default 2000. */
+  readonly lockWaitMs?: number | undefined
+  /** A lease that was not renewed for this long is stale and is taken over. Default 30000. */
+  readonly staleAfterMs?: number | undefined
+  /** Whether a running handler's lease is renewed. Default true. */
+  readonly renew?: boolean | undefined
+  /** A handler is given up on after this long: its signal aborts and its lease runs out. Default 300000. */
+  readonly maxHoldMs?: number | undefined
+  /** How long a handled message is remembered. Default 604800000 (7 days, as long as Meta redelivers). */
+  readonly retentionMs?: number | undefined
+  /** Answers a duplicate of a completed message in place of the empty 200. Must end the response. */
+  readonly onDuplicate?: AnswerHook | undefined
+  /** Answers a message whose session is busy in place of the 503. Must end the response. */
+  readonly onBusy?: AnswerHook | undefined
+  /** What to do while the store cannot be reached. `reject` (default): 503; `allow`: handle unprotected, logged and counted. */
+  readonly onStoreError?: 'reject' | 'allow' | undefined
+  /** Does this status of the handler's answer complete the message? Default: 2xx, 3xx, 400, 410 and 422. */
+  readonly isSuccess?: ((status: number) => boolean) | undefined
+  /** This process's name in tables and logs. Default: `NODE_ID`, else hostname-pid-start. */
+  readonly nodeId?: string | undefined
+  /** Tables are named `<tablePrefix>sessions` and so on. Default `session_lock_`. */
+  readonly tablePrefix?: string | undefined
+  /** `auto` (default): missing tables are made at start; `off`: they must be there. */
+  readonly migrate?: 'auto' | 'off' | undefined
+  /** A pino logger, or false for silence. Default: pino to standard output. */
+  readonly logger?: Logger | false | undefined
+  /** Logs show only the end of numbers and message ids (a WhatsApp message id holds the number). Default false. */
+  readonly maskProspects?: boolean | undefined
+  /** No call of the store takes longer than this. Default: a sixth of `staleAfterMs`, at most 5000. */
+  readonly storeTimeoutMs?: number | undefined
+  /** How many operations one transaction writes at most. Default 128. */
+  readonly maxBatch?: number | undefined
+  /** How many requests may wait at once in this process; those beyond are refused as busy. Default 10000. */
+  readonly maxWaiters?: number | undefined
+  /** How often expired messages are removed, on average. 0: never by itself. Default 60000. */
+  readonly cleanupEveryMs?: number | undefined
+  /** Bodies beyond this are refused where `sessionLock()` reads them itself. Default 3145728 (Meta sends up to 3 MB). */
+  readonly bodyLimitBytes?: number | undefined
+  /** How long `close()` lets handlers finish. Default 10000. */
+  readonly closeTimeoutMs?: number | undefined
+}
+
+/** Answers in the library's place. `of` says what the message was told; `retryAfterMs` is set where it should come again. */
+export type AnswerHook = (
+  request: unknown,
+  response: unknown,
+  info: { readonly of: 'completed' | 'in_flight' | 'busy'; readonly retryAfterMs?: number },
+) => unknown
+
+type Filled<Name extends keyof SessionLockOptions> = {
+  readonly [Key in Name]-?: Exclude<SessionLockOptions[Key], undefined>
+}
+
+/** The options with every default filled in. */
+export interface ResolvedOptions
+  extends Filled<
+    | 'store'
+    | 'provider'
+    | 'scope'
+    | 'lockWaitMs'
+    | 'staleAfterMs'
+    | 'renew'
+    | 'maxHoldMs'
+    | 'retentionMs'
+    | 'onStoreError'
+    | 'nodeId'
+    | 'tablePrefix'
+    | 'migrate'
+    | 'maskProspects'
+    | 'storeTimeoutMs'
+    | 'maxBatch'
+    | 'maxWaiters'
+    | 'cleanupEveryMs'
+    | 'bodyLimitBytes'
+    | 'closeTimeoutMs'
+  > {
+  readonly secret: SessionLockOptions['secret']
+  readonly key: SessionLockOptions['key']
+  readonly onDuplicate: SessionLockOptions['onDuplicate']
+  readonly onBusy: SessionLockOptions['onBusy']
+  readonly isSuccess: SessionLockOptions['isSuccess']
+  readonly logger: Logger
+  readonly port: Port
+  /** The store was chosen by nobody: it is the memory store by default. */
+  readonly storeIsDefault: boolean
+}
+
+const DEFAULTS = {
+  provider: 'auto',
+  scope: 'both',
+  lockWaitMs: 2000,
+  staleAfterMs: 30_000,
+  renew: true,
+  maxHoldMs: 300_000,
+  retentionMs: 604_800_000,
+  onStoreError: 'reject',
+  tablePrefix: 'session_lock_',
+  migrate: 'auto',
+  maskProspects: false,
+  maxBatch: 128,
+  maxWaiters: 10_000,
+  cleanupEveryMs: 60_000,
+  bodyLimitBytes: 3 * 1024 * 1024,
+  closeTimeoutMs: 10_000,
+} as const
+
+/** What each option takes: the check, and the words for it. */
+const CHECKS: Readonly<Record<keyof SessionLockOptions, readonly [(value: unknown) => boolean, string]>> = {
+  store: [isStoreSource, 'takes a URL (memory:, sqlite:path, mysql://…, mariadb://…), a pool, a database or a Store'],
+  provider: [isText, 'takes "auto" or the name of a provider'],
+  secret: [isSecret, 'takes a non-empty string, several in an array, or one per provider name'],
+  key: [
+    (value) => typeof value === 'function' || isRecord(value),
+    'takes a function (request) => key, or the names of the fields',
+  ],
+  scope: oneOf('both', 'message', 'session'),
+  lockWaitMs: milliseconds(0),
+  staleAfterMs: milliseconds(100),
+  renew: [isBoolean, 'takes true or false'],
+  maxHoldMs: milliseconds(100),
+  retentionMs: milliseconds(1),
+  onDuplicate: [isFunction, 'takes a function (request, response, info)'],
+  onBusy: [isFunction, 'takes a function (request, response, info)'],
+  onStoreError: oneOf('reject', 'allow'),
+  isSuccess: [isFunction, 'takes a function (status) => boolean'],
+  nodeId: [(value) => isText(value) && Buffer.byteLength(value) <= 255, 'takes a string of 1 to 255 bytes'],
+  tablePrefix: [
+    (value) => typeof value === 'string' && /^[A-Za-z_][A-Za-z0-9_]{0,39}$/.test(value),
+    'takes letters, digits and underscores, at most 40, not starting with a digit',
+  ],
+  migrate: oneOf('auto', 'off'),
+  logger: [(value) => value === false || isLogger(value), 'takes a pino logger or false'],
+  maskProspects: [isBoolean, 'takes true or false'],
+  storeTimeoutMs: milliseconds(10),
+  maxBatch: wholeNumber(1),
+  maxWaiters: wholeNumber(0),
+  cleanupEveryMs: milliseconds(0),
+  bodyLimitBytes: wholeNumber(1),
+  closeTimeoutMs: milliseconds(0),
+}
+
+/** Checks the options and fills in the defaults; throws an {@link OptionsError} that names the first wrong one. */
+export function resolveOptions(options: SessionLockOptions = {}, port: Port = nodePort): ResolvedOptions {
+  if (!isRecord(options)) throw new OptionsError('options', 'must be an object')
+  for (const [name, value] of Object.entries(options)) {
+    const check = Object.hasOwn(CHECKS, name) ? CHECKS[name as keyof SessionLockOptions] : undefined
+    if (!check) throw new OptionsError(name, `is unknown; there are: ${Object.keys(CHECKS).join(', ')}`)
+    if (value !== undefined && !check[0](value)) throw new OptionsError(name, `${check[1]}; got ${show(name, value)}`)
+  }
+  const set = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as {
+    readonly [Name in keyof SessionLockOptions]: Exclude<SessionLockOptions[Name], undefined>
+  }
+  const fromEnvironment = process.env['SESSION_LOCK_URL'] || undefined
+  if (fromEnvironment !== undefined && set.store === undefined && !isStoreUrl(fromEnvironment)) {
+    throw new OptionsError('store', `(from SESSION_LOCK_URL) ${CHECKS.store[1]}`)
+  }
+  const staleAfterMs = set.staleAfterMs ?? DEFAULTS.staleAfterMs
+  const maxHoldMs = set.maxHoldMs ?? Math.max(DEFAULTS.maxHoldMs, staleAfterMs)
+  if (maxHoldMs < staleAfterMs)
+    throw new OptionsError('maxHoldMs', `must not be shorter than staleAfterMs (${staleAfterMs})`)
+  return {
+    ...DEFAULTS,
+    secret: undefined,
+    key: undefined,
+    onDuplicate: undefined,
+    onBusy: undefined,
+    isSuccess: undefined,
+    ...set,
+    maxHoldMs,
+    store: set.store ?? fromEnvironment ?? 'memory:',
+    storeIsDefault: set.store === undefined && fromEnvironment === undefined,
+    storeTimeoutMs: set.storeTimeoutMs ?? Math.min(5000, Math.max(10, Math.floor(staleAfterMs / 6))),
+    nodeId: set.nodeId ?? defaultNodeId(),
+    logger: set.logger === false ? pino({ enabled: false }) : (set.logger ?? defaultLogger()),
+    port,
+  }
+}
+
+let sharedLogger: Logger | undefined
+
+function defaultLogger(): Logger {
+  sharedLogger ??= pino({ name: 'session-lock' })
+  return sharedLogger
+}
+
+const startedAt = Date.now().toString(36)
+
+function defaultNodeId(): string {
+  return process.env['NODE_ID'] || `${hostname()}-${process.pid}-${startedAt}`
+}
+
+function isStoreSource(value: unknown): boolean {
+  return typeof value === 'string' ? isStoreUrl(value) : typeof value === 'object' && value !== null
+}
+
+function isSecret(value: unknown): boolean {
+  const one = (secret: unknown) =>
+    isText(secret) || (Array.isArray(secret) && secret.length > 0 && secret.every(isText))
+  return one(value) || (isRecord(value) && Object.values(value).length > 0 && Object.values(value).every(one))
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && value !== ''
+}
+
+function isBoolean(value: unknown): boolean {
+  return typeof value === 'boolean'
+}
+
+function isFunction(value: unknown): boolean {
+  return typeof value === 'function'
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isLogger(value: unknown): boolean {
+  return (
+    isRecord(value) && ['debug', 'info', 'warn', 'error', 'isLevelEnabled'].every((name) => isFunction(value[name]))
+  )
+}
+
+function oneOf(...words: string[]): readonly [(value: unknown) => boolean, string] {
+  return [(value) => words.includes(value as string), `takes ${words.map((word) => `"${word}"`).join(' or ')}`]
+}
+
+function milliseconds(least: number): readonly [(value: unknown) => boolean, string] {
+  return [
+    (value) => typeof value === 'number' && Number.isFinite(value) && value >= least,
+    `takes milliseconds, a number of at least ${least}`,
+  ]
+}
+
+function wholeNumber(least: number): readonly [(value: unknown) => boolean, string] {
+  return [
+    (value) => Number.isSafeInteger(value) && (value as number) >= least,
+    `takes a whole number of at least ${least}`,
+  ]
+}
+
+/** The value, for an error text. Never a secret, never a password of a URL. */
+function show(name: string, value: unknown): string {
+  if (name === 'secret' || name === 'store') return typeof value === 'string' ? 'another string' : typeof value
+  return typeof value === 'string' || typeof value === 'number' ? JSON.stringify(value) : typeof value
+}

@@ -1,0 +1,44 @@
+/** The one door through which time, timers and randomness reach the engine, so that a simulator can drive it. */
+import { randomUUID } from 'node:crypto'
+
+export interface Timer {
+  cancel(): void
+}
+
+export interface Port {
+  /** Milliseconds of a clock that never steps back. Not the time of day. */
+  now(): number
+  /** Runs once after `delayMs`. Does not keep the process alive. */
+  after(delayMs: number, work: () => void): Timer
+  /** Runs once, after the input that is at hand now was read: what arrives together is written together. */
+  soon(work: () => void): void
+  /** Unique and not to be guessed. */
+  randomId(): string
+  /** From 0 up to 1. */
+  random(): number
+}
+
+/** Node's own clock, timers and randomness. */
+export const nodePort: Port = {
+  now: () => performance.now(),
+  after(delayMs, work) {
+    const timer = setTimeout(work, Math.min(delayMs, MAX_TIMER_MS))
+    timer.unref()
+    return { cancel: () => clearTimeout(timer) }
+  },
+  soon: (work) => {
+    setImmediate(work)
+  },
+  randomId: () => randomUUID(),
+  random: () => Math.random(),
+}
+
+/** Node fires a timer at once when its delay does not fit into 31 bits. */
+const MAX_TIMER_MS = 2 ** 31 - 1
+
+/** A promise that is fulfilled after `delayMs`. */
+export function pause(port: Port, delayMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    port.after(delayMs, resolve)
+  })
+}

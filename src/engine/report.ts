@@ -1,0 +1,76 @@
+/** What became of a turn, told: in the log, as an event, and counted. */
+import type { PartVerdict } from '../store/store.ts'
+import type { Engine } from './engine.ts'
+import type { ClaimEvent } from './events.ts'
+import type { LogSubject } from './log.ts'
+import type { PlannedPart } from './plan.ts'
+import type { Turn } from './turn.ts'
+
+export interface OutcomeCounts {
+  acquired: number
+  duplicates: number
+  busy: number
+  takeovers: number
+  /** Handled without protection, because the store was down and `onStoreError` is `allow`. */
+  unprotected: number
+}
+
+export interface Report {
+  readonly counts: OutcomeCounts
+  acquired(turn: Turn, part: PlannedPart, said: PartVerdict & { outcome: 'acquired' }): void
+  duplicate(turn: Turn, of: 'completed' | 'in_flight'): void
+  busy(turn: Turn): void
+  unprotected(turn: Turn, error: unknown): void
+}
+
+export function createReport(engine: Engine): Report {
+  const { port, options, log, events } = engine
+  const counts: OutcomeCounts = { acquired: 0, duplicates: 0, busy: 0, takeovers: 0, unprotected: 0 }
+
+  function subjectOf(turn: Turn, parts: readonly PlannedPart[]): LogSubject {
+    const messageIds = parts.flatMap((part) => part.messages.map((message) => message.id))
+    return { names: parts.map((part) => part.name), messageIds, owner: turn.owner }
+  }
+
+  function eventOf(turn: Turn, parts: readonly PlannedPart[]): ClaimEvent {
+    return {
+      provider: turn.plan.provider,
+      prospect: parts[0]?.prospect ?? null,
+      device: parts[0]?.device ?? null,
+      messageIds: parts.flatMap((part) => part.messages.map((message) => message.id)),
+      owner: turn.owner,
+      nodeId: options.nodeId,
+    }
+  }
+
+  return {
+    counts,
+    acquired(turn, part, { fencingToken, takeover }) {
+      const waitedMs = port.now() - turn.enteredAt
+      counts.acquired += 1
+      if (takeover) {
+        counts.takeovers += 1
+        log.takeover(subjectOf(turn, [part]), takeover)
+        const from = { fromNodeId: takeover.nodeId, ageMs: takeover.silentForMs }
+        events.emit('takeover', () => ({ ...eventOf(turn, [part]), ...from, fencingToken }))
+      } else log.acquired(() => subjectOf(turn, [part]), waitedMs)
+      events.emit('acquired', () => ({ ...eventOf(turn, [part]), fencingToken, waitedMs }))
+    },
+    duplicate(turn, of) {
+      const waitedMs = port.now() - turn.enteredAt
+      counts.duplicates += 1
+      log.duplicate(subjectOf(turn, turn.plan.parts), of, waitedMs)
+      events.emit('duplicate', () => ({ ...eventOf(turn, turn.plan.parts), of, waitedMs }))
+    },
+    busy(turn) {
+      const waitedMs = port.now() - turn.enteredAt
+      counts.busy += 1
+      log.busy(subjectOf(turn, turn.plan.parts), waitedMs)
+      events.emit('busy', () => ({ ...eventOf(turn, turn.plan.parts), waitedMs }))
+    },
+    unprotected(turn, error) {
+      counts.unprotected += 1
+      log.unprotected(subjectOf(turn, turn.plan.parts), error)
+    },
+  }
+}

@@ -1,0 +1,70 @@
+/** A turn: one claim on its way, from the delivery's arrival to its outcome. */
+import type { CompletedMessage, PartVerdict } from '../store/store.ts'
+import type { DeliveryOutcome, Withheld } from './delivery.ts'
+import type { Waiter } from './lines.ts'
+import type { Plan, PlannedPart } from './plan.ts'
+import type { Timer } from './port.ts'
+
+/** Why a part cannot be had: another message holds its session, or somebody handles this very message. */
+export type Reason = 'busy' | 'in_flight'
+
+/** What the store said of a part. */
+export interface Said {
+  readonly part: PlannedPart
+  readonly said: PartVerdict
+}
+
+export interface Turn extends Waiter {
+  readonly plan: Plan
+  /** Those still wanted: a part goes when its messages turn out to be completed, or when time is up for it. */
+  parts: PlannedPart[]
+  readonly completed: Map<string, CompletedMessage>
+  readonly withheld: Map<PlannedPart, Reason>
+  readonly owner: string
+  readonly enteredAt: number
+  readonly deadlineAt: number
+  timer: Timer | undefined
+  /** Time is up: what is free is taken, nothing is waited for. */
+  final: boolean
+  readonly resolve: (outcome: DeliveryOutcome) => void
+  readonly reject: (error: unknown) => void
+}
+
+/** A refused message is worth sending again after this long. */
+export const RETRY_AFTER_MS = 2000
+
+/** A message's line is apart from that of the row which guards it. */
+export function lineOfMessage(messageKey: string): string {
+  return `#${messageKey}`
+}
+
+/** The lines a part stands in: its rows' and its messages'. */
+export function lineKeys(part: PlannedPart): string[] {
+  return [...part.rows.map((row) => row.key), ...part.messages.map((message) => lineOfMessage(message.key))]
+}
+
+export function isCompleted(turn: Turn, part: PlannedPart): boolean {
+  return part.messages.length > 0 && part.messages.every((message) => turn.completed.has(message.key))
+}
+
+/** Several parts, one answer: busy where any is, for then the whole must come again in any case. */
+export function worst(reasons: Iterable<Reason>): Reason {
+  for (const reason of reasons) if (reason === 'busy') return 'busy'
+  return 'in_flight'
+}
+
+/** Where the messages stand that the handler is to see, and those it is not to see again. */
+export function positions(turn: Turn, parts: readonly PlannedPart[]): { fresh: number[]; duplicates: number[] } {
+  const { positionOf, unkeyed, repeated } = turn.plan
+  const duplicates = new Set(repeated)
+  for (const key of turn.completed.keys()) duplicates.add(positionOf.get(key) as number)
+  const fresh = [...unkeyed, ...parts.flatMap((part) => part.positions)].filter((position) => !duplicates.has(position))
+  const ascending = (a: number, b: number) => a - b
+  return { fresh: fresh.sort(ascending), duplicates: [...duplicates].sort(ascending) }
+}
+
+export function withheldOf(turn: Turn): Withheld | null {
+  if (turn.withheld.size === 0) return null
+  const messages = [...turn.withheld.keys()].flatMap((part) => part.positions)
+  return { reason: worst(turn.withheld.values()), retryAfterMs: RETRY_AFTER_MS, messages }
+}
