@@ -1,0 +1,106 @@
+/** A batch of claims, in one transaction: take or lock the rows, then look, then decide, then write what is left to write. */
+import { decide, type Found, type RowFound } from './decide.ts'
+import type { Query, Row } from './mysql-connection.ts'
+import {
+  FOUND,
+  findForClaims,
+  giveBackRows,
+  markContended,
+  overwriteRows,
+  type RowToTake,
+  type TableNames,
+  takeRows,
+} from './mysql-statements.ts'
+import { integer, text, textOrNull } from './mysql-values.ts'
+import { decodeMessageKeys } from './rows.ts'
+import type { Claim, ClaimPart, ClaimVerdict, CompletedMessage, PartVerdict } from './store.ts'
+
+/** The verdicts; they count once the transaction has been committed. */
+export async function claimBatch(query: Query, names: TableNames, claims: readonly Claim[]): Promise<ClaimVerdict[]> {
+  const wanted = claims.flatMap(wantedRows)
+  if (wanted.length > 0) await query(takeRows(names, wanted))
+  const found = await find(query, names, claims)
+  const decisions = claims.map((claim) => decide(claim, found))
+  const verdicts = decisions.map((decision) => decision.verdicts)
+  const changes = changesOf(claims, verdicts, found)
+  const contended = decisions.flatMap((decision) => decision.markContended)
+  if (changes.overwrite.length > 0) await query(overwriteRows(names, changes.overwrite))
+  if (changes.giveBack.length > 0) await query(giveBackRows(names, changes.giveBack))
+  if (contended.length > 0) await query(markContended(names, contended))
+  return verdicts
+}
+
+function wantedRows(claim: Claim): RowToTake[] {
+  return claim.parts.flatMap((part) => part.rows.map((row) => ({ claim, part, row, token: claim.tokenAbove + 1 })))
+}
+
+/** In a statement after the one that locked, with a snapshot and a clock of its own. */
+async function find(query: Query, names: TableNames, claims: readonly Claim[]): Promise<Found> {
+  const parts = claims.flatMap((claim) => claim.parts)
+  const rowKeys = parts.flatMap((part) => part.rows.map((row) => row.key))
+  const messageKeys = parts.flatMap((part) => part.messages.map((message) => message.key))
+  const answer = await query(findForClaims(names, rowKeys, messageKeys))
+  const rows = new Map<string, RowFound>()
+  const completed = new Map<string, CompletedMessage>()
+  let clock = 0
+  for (const row of answer.rows) {
+    const kind = integer(row[FOUND.kind])
+    if (kind === 0) clock = integer(row[FOUND.clock])
+    else if (kind === 1) rows.set(text(row[FOUND.key]), rowFound(row))
+    else completed.set(text(row[FOUND.key]), { key: text(row[FOUND.key]), response: row[FOUND.text] ?? null })
+  }
+  return { rows, completed, now: clock / 1000, tokenFloor: clock }
+}
+
+function rowFound(row: Row): RowFound {
+  return {
+    key: text(row[FOUND.key]),
+    owner: textOrNull(row[FOUND.owner]),
+    nodeId: textOrNull(row[FOUND.nodeId]),
+    messageKeys: decodeMessageKeys(text(row[FOUND.text])),
+    fencingToken: integer(row[FOUND.token]),
+    lockedAt: integer(row[FOUND.lockedAt]) / 1000,
+    renewedAt: integer(row[FOUND.renewedAt]) / 1000,
+    expiresAt: integer(row[FOUND.expiresAt]) / 1000,
+    contended: integer(row[FOUND.contended]) === 1,
+  }
+}
+
+/** What the insert has not done already. */
+interface Changes {
+  readonly overwrite: RowToTake[]
+  readonly giveBack: string[]
+}
+
+function changesOf(claims: readonly Claim[], verdicts: readonly ClaimVerdict[], found: Found): Changes {
+  const changes: Changes = { overwrite: [], giveBack: [] }
+  claims.forEach((claim, claimIndex) => {
+    claim.parts.forEach((part, partIndex) => {
+      const verdict = verdicts[claimIndex]?.[partIndex]
+      if (verdict?.outcome === 'acquired') changes.overwrite.push(...unlikeVerdict(claim, part, verdict, found))
+      else changes.giveBack.push(...ownRows(claim, part, found))
+    })
+  })
+  return changes
+}
+
+/** The rows of a part that do not stand in the table as the verdict says. */
+function unlikeVerdict(
+  claim: Claim,
+  part: ClaimPart,
+  { fencingToken, completed }: Extract<PartVerdict, { outcome: 'acquired' }>,
+  found: Found,
+): RowToTake[] {
+  const done = new Set(completed.map((message) => message.key))
+  return part.rows
+    .filter(({ key }) => {
+      const row = found.rows.get(key)
+      return done.size > 0 || row?.owner !== claim.owner || row.fencingToken !== fencingToken
+    })
+    .map((row) => ({ claim, part, row, token: fencingToken, completed: done }))
+}
+
+/** Rows just inserted, or left by a first try of this claim whose answer was lost. */
+function ownRows(claim: Claim, part: ClaimPart, found: Found): string[] {
+  return part.rows.map((row) => row.key).filter((key) => found.rows.get(key)?.owner === claim.owner)
+}

@@ -1,0 +1,302 @@
+/**
+ * Connections of the MySQL store: opened when first needed, replaced after a loss, used by one
+ * transaction at a time, and never waited for longer than the store's time limit.
+ */
+import { isAnswer, toStoreError } from './mysql-errors.ts'
+import type { Statement } from './mysql-statements.ts'
+import { StoreError } from './store.ts'
+
+/** What is used of a connection of mysql2's promise flavour. */
+export interface MysqlConnection {
+  query(options: object): Promise<[unknown, unknown]>
+  destroy(): void
+  end(): Promise<unknown>
+  on(event: 'error', listener: (error: Error) => void): unknown
+}
+
+/** A pool of `mysql2/promise`. */
+export interface MysqlPromisePool {
+  getConnection(): Promise<MysqlConnection>
+}
+
+/** A pool of `mysql2` itself, whose methods take callbacks. */
+export interface MysqlCallbackPool {
+  promise(): MysqlPromisePool
+}
+
+/** The user's own mysql2 pool, of either flavour. */
+export type MysqlPool = MysqlPromisePool | MysqlCallbackPool
+
+/** A row as it came over the wire; NULL is null. */
+export type Row = ReadonlyArray<Buffer | null>
+
+/** What the server answered to a statement: rows, or how many it changed. */
+export interface Answer {
+  readonly rows: readonly Row[]
+  readonly affectedRows: number
+}
+
+/** Runs one statement of a transaction. */
+export type Query = (statement: Statement) => Promise<Answer>
+
+/** Where connections come from. */
+export interface Source {
+  /** For logs and errors, without user and password. */
+  readonly name: string
+  connect(timeoutMs: number): Promise<MysqlConnection>
+  /** Leaves a connection: politely where it was ours; a pool's must not go back with our settings on it. */
+  leave(connection: MysqlConnection): Promise<unknown>
+}
+
+/** One connection, used by one transaction at a time. */
+export interface Link {
+  /**
+   * Runs the work in a transaction, when those before it are done, and settles within the time
+   * limit: with the work's value once COMMIT has answered, or with a {@link StoreError}.
+   */
+  transaction<Value>(work: (query: Query) => Promise<Value>): Promise<Value>
+  /** Waits for what runs, and leaves the connection. */
+  close(): Promise<void>
+}
+
+/** Connections of our own, by URL. Throws a {@link StoreError} of kind `setup` for a wrong URL or a missing driver. */
+export async function urlSource(url: string): Promise<Source> {
+  const { name, uri } = readUrl(url)
+  const { createConnection } = await import('mysql2/promise').catch((cause) => {
+    throw new StoreError('setup', 'session-lock: the MySQL store needs the driver: npm install mysql2', { cause })
+  })
+  return {
+    name,
+    connect: (connectTimeout) =>
+      createConnection({ uri, connectTimeout, charset: 'utf8mb4', multipleStatements: false, flags: ['-FOUND_ROWS'] }),
+    leave: (connection) => connection.end(),
+  }
+}
+
+/** Connections out of the user's pool. */
+export function poolSource(pool: MysqlPool): Source {
+  const promisePool = 'promise' in pool ? pool.promise() : pool
+  return {
+    name: 'mysql: (own pool)',
+    connect: () => promisePool.getConnection(),
+    leave: async (connection) => connection.destroy(),
+  }
+}
+
+function readUrl(url: string): { name: string; uri: string } {
+  const problem = "session-lock: the MySQL store's URL must be like mysql://user:password@host:3306/database"
+  if (!URL.canParse(url)) throw new StoreError('setup', problem)
+  const { protocol, hostname, port, pathname } = new URL(url)
+  if (protocol !== 'mysql:' && protocol !== 'mariadb:') {
+    throw new StoreError('setup', `${problem}, or mariadb://…, not ${protocol}//…`)
+  }
+  if (hostname === '') throw new StoreError('setup', `${problem}; it names no host`)
+  if (pathname.length < 2) throw new StoreError('setup', `${problem}; it names no database`)
+  return { name: `mysql://${hostname}:${port || 3306}${pathname}`, uri: `mysql:${url.slice(url.indexOf(':') + 1)}` }
+}
+
+/** How long things may take. */
+export interface Limits {
+  /** A transaction as a whole, waiting for its turn and connecting included. */
+  readonly callMs: number
+  readonly connectMs: number
+  /** The server's own limit, so that what is given up here ends there too. 0: none. */
+  readonly statementMs: number
+}
+
+/** Makes a link. It connects when it is first used. */
+export function createLink(source: Source, limits: Limits): Link {
+  let connection: MysqlConnection | undefined
+  let opening: Promise<MysqlConnection> | undefined
+  let tail: Promise<unknown> = Promise.resolve()
+  let closed = false
+
+  function discard(): void {
+    if (connection) cut(connection)
+    connection = undefined
+  }
+
+  async function open(): Promise<MysqlConnection> {
+    const opened = await source.connect(limits.connectMs)
+    opened.on('error', () => {
+      if (connection === opened) discard()
+    })
+    try {
+      await withinLimit(limits.connectMs, prepare(opened, limits))
+      if (closed) throw new StoreError('unreachable', 'session-lock: the store was closed while it connected')
+    } catch (error) {
+      cut(opened)
+      throw error
+    }
+    connection = opened
+    return opened
+  }
+
+  /** One attempt at a time, also when those who waited for it have given up: the next one uses its outcome. */
+  function connected(): Promise<MysqlConnection> {
+    opening ??= open().finally(() => {
+      opening = undefined
+    })
+    return opening
+  }
+
+  async function attempt<Value>(call: Call, work: (query: Query) => Promise<Value>): Promise<Value> {
+    try {
+      call.phase = 'connecting'
+      const used = connection ?? (await withinLimit(limits.connectMs, connected()))
+      if (call.over) throw new StoreError('unreachable', 'session-lock: given up while connecting')
+      call.phase = 'working'
+      const value = await work((statement) => send(used, statement))
+      call.phase = 'committing'
+      await send(used, COMMIT)
+      return value
+    } catch (error) {
+      if (!call.over) await undo(error)
+      throw toStoreError(error, source.name, call.phase === 'committing')
+    }
+  }
+
+  /** Always by ROLLBACK of our own: a lock wait timeout undoes its statement only. */
+  async function undo(error: unknown): Promise<void> {
+    if (!connection) return
+    if (!isAnswer(error)) return discard()
+    await send(connection, ROLLBACK).catch(discard)
+  }
+
+  async function transaction<Value>(work: (query: Query) => Promise<Value>): Promise<Value> {
+    if (closed) throw new StoreError('unreachable', `session-lock: the store ${source.name} is closed`)
+    const call: Call = { phase: 'waiting', over: false }
+    const limit = startLimit(limits.callMs, () => {
+      call.over = true
+      if (call.phase === 'working' || call.phase === 'committing') discard()
+      return timedOut(source.name, limits.callMs, call.phase)
+    })
+    const turn = tail.then(() => (call.over ? limit.passed : Promise.race([limit.passed, attempt(call, work)])))
+    tail = turn.catch(() => undefined)
+    try {
+      return await Promise.race([limit.passed, turn])
+    } finally {
+      limit.stop()
+    }
+  }
+
+  async function close(): Promise<void> {
+    closed = true
+    await tail
+    const left = connection
+    connection = undefined
+    if (!left) return
+    await withinLimit(limits.connectMs, source.leave(left)).catch(() => undefined)
+    cut(left)
+  }
+
+  return { transaction, close }
+}
+
+/** How far a call has come when its time is over. */
+interface Call {
+  phase: 'waiting' | 'connecting' | 'working' | 'committing'
+  over: boolean
+}
+
+const COMMIT: Statement = { sql: 'COMMIT', values: [] }
+const ROLLBACK: Statement = { sql: 'ROLLBACK', values: [] }
+
+/** Making tables may take long; waiting for somebody else's locks may not. */
+const MAX_LOCK_WAIT_MS = 30_000
+
+/**
+ * Puts our settings on a connection, whatever the server's or the pool's own are. Without autocommit a
+ * transaction needs no BEGIN of its own. Both lock waits end a little before the caller gives up.
+ */
+async function prepare(connection: MysqlConnection, { callMs, statementMs }: Limits): Promise<void> {
+  const { rows } = await send(connection, {
+    sql: `SHOW SESSION VARIABLES WHERE Variable_name IN
+      ('character_set_client', 'max_statement_time', 'max_execution_time', 'wsrep_sync_wait')`,
+    values: [],
+  })
+  const variables = new Map(rows.map((row) => [String(row[0]), String(row[1])]))
+  requireUtf8(variables.get('character_set_client'))
+  const lockWaitSeconds = Math.max(1, Math.ceil(Math.min(callMs, MAX_LOCK_WAIT_MS) / 1000) - 1)
+  const settings = [
+    `time_zone = '+00:00'`,
+    `sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION'`,
+    `innodb_lock_wait_timeout = ${lockWaitSeconds}`,
+    `lock_wait_timeout = ${lockWaitSeconds}`,
+    'autocommit = 0',
+  ]
+  // MariaDB's is in seconds and for every statement, MySQL's in milliseconds and for SELECT.
+  if (variables.has('max_statement_time')) settings.push(`max_statement_time = ${statementMs / 1000}`)
+  if (variables.has('max_execution_time')) settings.push(`max_execution_time = ${statementMs}`)
+  // Else, on a cluster, a settlement through another node does not find the row that was claimed.
+  if (variables.has('wsrep_sync_wait')) settings.push('wsrep_sync_wait = 7')
+  await send(connection, { sql: 'SET NAMES utf8mb4', values: [] })
+  await send(connection, { sql: 'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED', values: [] })
+  await send(connection, { sql: `SET ${settings.join(', ')}`, values: [] })
+}
+
+/** The driver writes its statements in this charset, which cannot be changed from here. */
+function requireUtf8(charset: string | undefined): void {
+  if (charset?.startsWith('utf8')) return
+  throw new StoreError(
+    'setup',
+    `session-lock: the pool's connections speak ${charset}; make the pool with charset: 'utf8mb4'`,
+  )
+}
+
+/** Every option is named, since a pool can have other defaults; values come as bytes for the same reason. */
+async function send(connection: MysqlConnection, statement: Statement): Promise<Answer> {
+  const [result] = await connection.query({
+    ...statement,
+    rowsAsArray: true,
+    nestTables: false,
+    namedPlaceholders: false,
+    typeCast: (field: { buffer(): Buffer | null }) => field.buffer(),
+  })
+  if (Array.isArray(result)) return { rows: result as Row[], affectedRows: 0 }
+  return { rows: [], affectedRows: (result as { affectedRows: number }).affectedRows }
+}
+
+/** Ends it at once. The driver's `destroy` only says goodbye, and a server that is stuck never answers that. */
+function cut(connection: MysqlConnection): void {
+  connection.destroy()
+  const { connection: core } = connection as { connection?: { stream?: { destroy?: () => void } } }
+  core?.stream?.destroy?.()
+}
+
+function timedOut(store: string, timeoutMs: number, phase: Call['phase']): StoreError {
+  const what = {
+    waiting: 'the calls before it took that long',
+    connecting:
+      'no connection was to be had (of a pool, session-lock needs two, and one more while it makes its tables)',
+    working: 'the connection was given up, and with it the transaction',
+    committing: 'whether the last transaction was written is not known',
+  }[phase]
+  return new StoreError('unreachable', `session-lock: no answer from ${store} within ${timeoutMs} ms: ${what}`, {
+    answerLost: phase === 'committing',
+  })
+}
+
+/** `passed` rejects when the time is over, with what `onPassed` returns. */
+function startLimit(timeoutMs: number, onPassed: () => Error): { passed: Promise<never>; stop: () => void } {
+  const { promise, reject } = promiseWithReject()
+  const timer = setTimeout(() => reject(onPassed()), timeoutMs)
+  return { passed: promise, stop: () => clearTimeout(timer) }
+}
+
+function promiseWithReject(): { promise: Promise<never>; reject: (error: Error) => void } {
+  let reject: (error: Error) => void = () => undefined
+  const promise = new Promise<never>((_, onReject) => {
+    reject = onReject
+  })
+  return { promise, reject }
+}
+
+async function withinLimit<Value>(timeoutMs: number, work: Promise<Value>): Promise<Value> {
+  const limit = startLimit(timeoutMs, () => timedOut('the database', timeoutMs, 'connecting'))
+  try {
+    return await Promise.race([limit.passed, work])
+  } finally {
+    limit.stop()
+  }
+}

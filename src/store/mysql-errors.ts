@@ -1,0 +1,100 @@
+/** From what the driver and the server say to the four kinds of {@link StoreError}. */
+import { StoreError, type StoreErrorKind } from './store.ts'
+
+/** What of the driver's errors is looked at. */
+interface DriverError extends Error {
+  /** Names the problem: `ER_LOCK_DEADLOCK`, `ECONNREFUSED`. */
+  readonly code?: string
+  /** The server's number, where the error is the server's. */
+  readonly errno?: number
+  /** Only on errors that the server sent. */
+  readonly sqlState?: string
+  /** true: the connection is of no use any more. */
+  readonly fatal?: boolean
+  /** The whole statement: it holds prospects' numbers and answers, which belong in no log. */
+  sql?: string
+}
+
+/** Deadlock, lock wait timeout, killed statement, table altered meanwhile, row changed meanwhile. */
+const CONFLICT = new Set([1213, 1205, 1317, 1412, 1020])
+
+/**
+ * Too many connections (1040, 1203, 1226), shutting down (1053), read-only (1290, 1792, 1836), statement limit
+ * (1969, 3024), disk or lock table full (1021, 1114, 1206), a cluster node that is out of its cluster (1047),
+ * killed or timed-out connection (1927, 4031), blocked host (1129), failed commit (1180).
+ */
+const UNREACHABLE = new Set([
+  1040, 1203, 1226, 1053, 1290, 1792, 1836, 1969, 3024, 1021, 1114, 1206, 1047, 1927, 4031, 1129, 1180,
+])
+
+const NO_PRIVILEGE =
+  'its user lacks a privilege. Grant SELECT, INSERT, UPDATE and DELETE on the database, ' +
+  'and CREATE, ALTER and INDEX too where session-lock makes its tables itself'
+const NO_LOGIN = 'it refuses the user or the password. Correct them in the URL'
+const OTHER_VERSION =
+  "the tables are missing or of another version. Set the option migrate: 'auto', or run the files in sql/mysql by hand"
+
+/** What to do about each error that trying again does not mend. */
+const SETUP = new Map([
+  [1044, NO_PRIVILEGE],
+  [1142, NO_PRIVILEGE],
+  [1143, NO_PRIVILEGE],
+  [1227, NO_PRIVILEGE],
+  [1045, NO_LOGIN],
+  [1698, NO_LOGIN],
+  [3118, NO_LOGIN],
+  [1820, 'the password of its user has expired. Set a new one'],
+  [1862, 'the password of its user has expired. Set a new one'],
+  [1130, 'it does not let this host in. Create the user for this host'],
+  [1046, 'no database is chosen. Name one in the URL or the pool: mysql://user:password@host:3306/database'],
+  [1049, 'there is no such database. Create it: CREATE DATABASE <name>'],
+  [1146, OTHER_VERSION],
+  [1054, OTHER_VERSION],
+  [1665, 'it writes its binary log as statements, which READ COMMITTED rules out. Set binlog_format=ROW or MIXED'],
+])
+
+/** true: the server answered with this error, and the connection can be used further. */
+export function isAnswer(error: unknown): boolean {
+  const { sqlState, fatal, errno } = error as DriverError
+  return error instanceof StoreError || (sqlState !== undefined && fatal !== true && errno !== 1927)
+}
+
+/**
+ * The store's error for whatever went wrong.
+ * `committing`: the COMMIT was on its way, so that without an answer nobody knows.
+ */
+export function toStoreError(error: unknown, store: string, committing: boolean): StoreError {
+  if (error instanceof StoreError) return error
+  const cause = error as DriverError
+  delete cause.sql
+  const kind = kindOf(cause)
+  const answerLost = kind === 'unreachable' && committing
+  return new StoreError(kind, `session-lock: ${textOf(kind, cause, store)}`, { cause, answerLost })
+}
+
+function kindOf({ errno = 0, sqlState, code = '' }: DriverError): StoreErrorKind {
+  if (CONFLICT.has(errno)) return 'conflict'
+  if (SETUP.has(errno) || code.startsWith('HANDSHAKE_') || code.startsWith('AUTH_')) return 'setup'
+  if (UNREACHABLE.has(errno)) return 'unreachable'
+  return sqlState === undefined && isConnectionTrouble(code) ? 'unreachable' : 'data'
+}
+
+/** System errors (`ECONNRESET`), the driver's (`PROTOCOL_CONNECTION_LOST`), TLS's (`CERT_HAS_EXPIRED`); a bug has no code. */
+function isConnectionTrouble(code: string): boolean {
+  return code !== '' && !code.startsWith('ERR_INVALID_')
+}
+
+function textOf(kind: StoreErrorKind, cause: DriverError, store: string): string {
+  // A refused connection to a name with several addresses has an empty message and only a code.
+  const said = cause.message || cause.code || 'unknown error'
+  switch (kind) {
+    case 'setup':
+      return `${store}: ${SETUP.get(cause.errno ?? 0) ?? 'the connection cannot be set up'} (${said})`
+    case 'conflict':
+      return `${store} undid a transaction that met another one; nothing was changed, try it again (${said})`
+    case 'unreachable':
+      return `no service from ${store}; is it up, reachable and writable? (${said})`
+    case 'data':
+      return `${store} refuses what was to be written (${said})`
+  }
+}

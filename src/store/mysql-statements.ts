@@ -1,0 +1,265 @@
+/**
+ * The statements, as text and values, the same for MariaDB and MySQL.
+ *
+ * Time is `SYSDATE(6)`: `NOW` stands still from the statement's start, which can be seconds before
+ * it gets its row. Every statement that locks names its index: on a near-empty table InnoDB would
+ * scan, and lock, all of it. Each sorts its keys by their bytes, so that all take them in one order.
+ */
+import { encodeMessageKeys, errorText, readableText } from './rows.ts'
+import type { Claim, ClaimPart, MessageRef, RowHeld, RowWanted, Settlement } from './store.ts'
+
+/** One statement; `?` stands for a value, or for a list of them. */
+export interface Statement {
+  readonly sql: string
+  readonly values: readonly unknown[]
+}
+
+/** The tables' names; the prefix has been checked, so they stand unquoted. */
+export interface TableNames {
+  readonly sessions: string
+  readonly messages: string
+  readonly migrations: string
+}
+
+/** The names under a prefix. */
+export function tableNames(prefix: string): TableNames {
+  return { sessions: `${prefix}sessions`, messages: `${prefix}messages`, migrations: `${prefix}migrations` }
+}
+
+/** Microseconds since 1970 of a time, as an integer. */
+export function micros(time: string): string {
+  return `TIMESTAMPDIFF(MICROSECOND, '1970-01-01', ${time})`
+}
+
+/** The server's clock. */
+export const CLOCK = micros('SYSDATE(6)')
+
+/** A row to write for a claim. */
+export interface RowToTake {
+  readonly claim: Claim
+  readonly part: ClaimPart
+  readonly row: RowWanted
+  /** Insert: the smallest token allowed. Overwrite: the token itself. */
+  readonly token: number
+  /** Keys of messages that turned out to be completed, and so are not in hand. */
+  readonly completed?: ReadonlySet<string>
+}
+
+const ROW_COLUMNS =
+  'session_key, id_prospect, id_device, owner, node_id, message_ids, fencing_token, locked_at, renewed_at, expires_at'
+const ROW_TIMES = 'SYSDATE(6), SYSDATE(6), SYSDATE(6) + INTERVAL ? MICROSECOND'
+
+/** Inserts the rows that are free, and locks the others without changing them. */
+export function takeRows({ sessions }: TableNames, rows: readonly RowToTake[]): Statement {
+  const row = `(?, ?, ?, ?, ?, ?, GREATEST(?, ${CLOCK}), ${ROW_TIMES})`
+  return {
+    sql: `INSERT INTO ${sessions} (${ROW_COLUMNS}) VALUES ${repeat(row, rows.length)}
+      ON DUPLICATE KEY UPDATE owner = owner`,
+    values: byKey(rows, (wanted) => wanted.row.key).flatMap(rowValues),
+  }
+}
+
+/** Writes rows that are locked already: takeovers, and own rows whose stamp is from before the lock. */
+export function overwriteRows({ sessions }: TableNames, rows: readonly RowToTake[]): Statement {
+  // `contended` comes first: assignments run from left to right, and it compares with the owner before.
+  return {
+    sql: `INSERT INTO ${sessions} (${ROW_COLUMNS}) VALUES ${repeat(`(?, ?, ?, ?, ?, ?, ?, ${ROW_TIMES})`, rows.length)}
+      ON DUPLICATE KEY UPDATE contended = IF(owner <=> VALUES(owner), contended, 0), owner = VALUES(owner),
+      id_prospect = VALUES(id_prospect), id_device = VALUES(id_device), node_id = VALUES(node_id),
+      message_ids = VALUES(message_ids), fencing_token = VALUES(fencing_token), locked_at = VALUES(locked_at),
+      renewed_at = VALUES(renewed_at), expires_at = VALUES(expires_at)`,
+    values: byKey(rows, (wanted) => wanted.row.key).flatMap(rowValues),
+  }
+}
+
+function rowValues({ claim, part, row, token, completed }: RowToTake): unknown[] {
+  const keys = part.messages.map((message) => message.key).filter((key) => !completed?.has(key))
+  return [
+    row.key,
+    readableText(row.prospect),
+    readableText(row.device),
+    claim.owner,
+    readableText(claim.nodeId),
+    encodeMessageKeys(keys),
+    token,
+    toMicros(claim.staleAfterMs),
+  ]
+}
+
+/** What a claim is decided by. Columns: {@link FOUND}. One statement, so that it costs one round trip. */
+export function findForClaims(
+  { sessions, messages }: TableNames,
+  rowKeys: readonly string[],
+  messageKeys: readonly string[],
+): Statement {
+  const clock = `SELECT 0, ${CLOCK}, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL`
+  const rows = `SELECT 1, NULL, session_key, owner, node_id, message_ids, fencing_token, ${micros('locked_at')},
+    ${micros('renewed_at')}, ${micros('expires_at')}, contended FROM ${sessions} FORCE INDEX (PRIMARY)
+    WHERE session_key IN (?)`
+  const completed = `SELECT 2, NULL, message_key, NULL, NULL, response, NULL, NULL, NULL, NULL, NULL
+    FROM ${messages} FORCE INDEX (PRIMARY) WHERE message_key IN (?) AND ${IS_HANDLED}`
+  const selects = [clock]
+  if (rowKeys.length > 0) selects.push(rows)
+  if (messageKeys.length > 0) selects.push(completed)
+  return { sql: selects.join(' UNION ALL '), values: [rowKeys, messageKeys].filter((keys) => keys.length > 0) }
+}
+
+/** Where the columns of {@link findForClaims} are. `text` is a row's message keys, or a message's response. */
+export const FOUND = {
+  kind: 0,
+  clock: 1,
+  key: 2,
+  owner: 3,
+  nodeId: 4,
+  text: 5,
+  token: 6,
+  lockedAt: 7,
+  renewedAt: 8,
+  expiresAt: 9,
+  contended: 10,
+} as const
+
+/** Handled, and still remembered. */
+export const IS_HANDLED = `status IN ('completed', 'dead') AND (expires_at IS NULL OR expires_at > SYSDATE(6))`
+
+/** Marks rows that somebody waits for. */
+export function markContended({ sessions }: TableNames, keys: readonly string[]): Statement {
+  return {
+    sql: `UPDATE ${sessions} FORCE INDEX (PRIMARY) SET contended = 1 WHERE session_key IN (?)`,
+    values: [sorted(keys)],
+  }
+}
+
+/** Removes rows that this transaction has locked. */
+export function giveBackRows({ sessions }: TableNames, keys: readonly string[]): Statement {
+  return {
+    // The form for several tables, since only that one can name an index.
+    sql: `DELETE held FROM ${sessions} AS held FORCE INDEX (PRIMARY) WHERE session_key IN (?)`,
+    values: [sorted(keys)],
+  }
+}
+
+/** A row in somebody's hands, as renewals and settlements compare it. */
+export type Hold = readonly [key: string, owner: string, fencingToken: number]
+
+/** The rows of renewals or settlements. */
+export function holdsOf(items: ReadonlyArray<{ owner: string; rows: readonly RowHeld[] }>): Hold[] {
+  return items.flatMap(({ owner, rows }) => rows.map((row): Hold => [row.key, owner, row.fencingToken]))
+}
+
+/**
+ * The keys stand there twice: MariaDB uses the index only for the simple list, and only the list of
+ * triples is exact (one owner can hold several leases, and two leases can have one token).
+ */
+const IS_HELD = 'session_key IN (?) AND (session_key, owner, fencing_token) IN (?)'
+
+function heldValues(holds: readonly Hold[]): unknown[] {
+  const inOrder = byKey(holds, ([key]) => key)
+  return [inOrder.map(([key]) => key), inOrder]
+}
+
+/** Removes those rows that are still in these hands; how many, its answer tells. */
+export function deleteHeld({ sessions }: TableNames, holds: readonly Hold[]): Statement {
+  return {
+    sql: `DELETE held FROM ${sessions} AS held FORCE INDEX (PRIMARY) WHERE ${IS_HELD}`,
+    values: heldValues(holds),
+  }
+}
+
+/** Lets those rows live on that are still in these hands, expired or not. */
+export function renewHeld({ sessions }: TableNames, holds: readonly Hold[], staleAfterMs: number): Statement {
+  return {
+    sql: `UPDATE ${sessions} FORCE INDEX (PRIMARY)
+      SET renewed_at = SYSDATE(6), expires_at = SYSDATE(6) + INTERVAL ? MICROSECOND WHERE ${IS_HELD}`,
+    values: [toMicros(staleAfterMs), ...heldValues(holds)],
+  }
+}
+
+/** Who holds these rows. Columns: key, owner, token. */
+export function findHolders({ sessions }: TableNames, keys: readonly string[], lock: boolean): Statement {
+  return {
+    sql: `SELECT session_key, owner, fencing_token FROM ${sessions} FORCE INDEX (PRIMARY)
+      WHERE session_key IN (?) ORDER BY session_key${lock ? ' FOR UPDATE' : ''}`,
+    values: [sorted(keys)],
+  }
+}
+
+/** Who handled these messages last. Columns: key, owner, token. */
+export function findHandlers({ messages }: TableNames, keys: readonly string[]): Statement {
+  return {
+    sql: `SELECT message_key, owner, fencing_token FROM ${messages} FORCE INDEX (PRIMARY) WHERE message_key IN (?)`,
+    values: [sorted(keys)],
+  }
+}
+
+const MESSAGE_COLUMNS =
+  'message_key, provider, id_device, message_id, session_key, status, owner, node_id, fencing_token, ' +
+  'attempts, last_error, response, finished_at, expires_at'
+
+/** Under two sessions, somebody else may have completed it meanwhile; a failure takes nothing of that back. */
+const WRITES = `NOT (VALUES(status) = 'failed' AND ${IS_HANDLED})`
+
+/** Writes the messages of settlements, each with the settlement it belongs to. */
+export function writeMessages({ messages }: TableNames, written: readonly SettledMessage[]): Statement {
+  const row = '(?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, SYSDATE(6), SYSDATE(6) + INTERVAL ? MICROSECOND)'
+  // The owner is decided first, and what follows compares with it: assignments run from left to right
+  // and see each other's new values.
+  const others = ['status', 'provider', 'id_device', 'message_id', 'session_key', 'node_id', 'fencing_token']
+  const kept = [...others, 'last_error', 'response', 'finished_at', 'expires_at']
+  return {
+    sql: `INSERT INTO ${messages} (${MESSAGE_COLUMNS}) VALUES ${repeat(row, written.length)}
+      ON DUPLICATE KEY UPDATE owner = IF(${WRITES}, VALUES(owner), owner),
+      attempts = IF(owner <=> VALUES(owner), attempts + 1, attempts),
+      ${kept.map((column) => `${column} = IF(owner <=> VALUES(owner), VALUES(${column}), ${column})`).join(', ')}`,
+    values: byKey(written, ({ message }) => message.key).flatMap(messageValues),
+  }
+}
+
+/** One message of a settlement. */
+export interface SettledMessage {
+  readonly settlement: Settlement
+  readonly message: MessageRef
+}
+
+function messageValues({ settlement, message }: SettledMessage): unknown[] {
+  const held = settlement.rows[0]
+  return [
+    message.key,
+    readableText(message.provider),
+    readableText(message.device),
+    readableText(message.id),
+    held === undefined || held.key === message.key ? null : held.key,
+    settlement.outcome,
+    settlement.owner,
+    readableText(settlement.nodeId),
+    held?.fencingToken ?? null,
+    errorText(settlement.error),
+    settlement.response === null ? null : asBuffer(settlement.response),
+    toMicros(settlement.retentionMs),
+  ]
+}
+
+/** In the order of the keys' bytes, as the index has them. */
+export function sorted(keys: readonly string[]): string[] {
+  return byKey(keys, (key) => key)
+}
+
+function byKey<Item>(items: readonly Item[], keyOf: (item: Item) => string): Item[] {
+  return items
+    .map((item) => ({ item, bytes: Buffer.from(keyOf(item)) }))
+    .sort((a, b) => Buffer.compare(a.bytes, b.bytes))
+    .map(({ item }) => item)
+}
+
+function repeat(row: string, times: number): string {
+  return Array.from({ length: times }, () => row).join(', ')
+}
+
+/** For `INTERVAL ? MICROSECOND`. */
+export function toMicros(milliseconds: number): number {
+  return Math.round(milliseconds * 1000)
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}

@@ -1,0 +1,76 @@
+/** The store on MySQL 8.0.20+ and MariaDB 10.6+, by URL or in the user's own mysql2 pool. */
+
+import { readMigrations, requireApplied, requireTablePrefix } from './migrate.ts'
+import { claimBatch } from './mysql-claim.ts'
+import { createLink, type MysqlPool, poolSource, type Query, type Source, urlSource } from './mysql-connection.ts'
+import {
+  countRows,
+  listMessages,
+  listSessions,
+  look,
+  removeAbandonedSessions,
+  removeExpiredMessages,
+} from './mysql-inspect.ts'
+import { appliedVersions, migrateTables } from './mysql-migrate.ts'
+import { releaseBatch, renewBatch, settleBatch } from './mysql-settle.ts'
+import { tableNames } from './mysql-statements.ts'
+import type { Store, StoreSettings } from './store.ts'
+
+export type { MysqlCallbackPool, MysqlConnection, MysqlPool, MysqlPromisePool } from './mysql-connection.ts'
+
+/**
+ * Opens the store. It connects when it is first asked something, and again after a loss.
+ *
+ * It uses two connections, whatever the load: one for claims and looks inside, one for renewals,
+ * settlements, forced releases and clean-up, so that leases live while claims hang. From a pool it takes
+ * these two for as long as it is open, sets its own time zone, SQL mode and limits on them, and
+ * destroys them in the end: the pool's next borrower gets none of that.
+ *
+ * @param source `mysql://user:password@host:3306/database` (or `mariadb://…`), or a pool of mysql2, of
+ * either flavour, which stays the caller's to end.
+ * @throws StoreError of kind `setup` for a wrong URL, an unusable table prefix or a missing driver;
+ * not where the database is only down.
+ * @example
+ * const store = await mysqlStore('mysql://bot:secret@localhost/bot', {
+ *   tablePrefix: 'session_lock_',
+ *   timeoutMs: 5000,
+ * })
+ */
+export async function mysqlStore(source: string | MysqlPool, settings: StoreSettings): Promise<Store> {
+  requireTablePrefix(settings.tablePrefix)
+  return storeOn(typeof source === 'string' ? await urlSource(source) : poolSource(source), settings)
+}
+
+function storeOn(source: Source, { tablePrefix, timeoutMs }: StoreSettings): Store {
+  const names = tableNames(tablePrefix)
+  const limits = { callMs: timeoutMs, connectMs: timeoutMs, statementMs: timeoutMs }
+  const asking = createLink(source, limits)
+  const holding = createLink(source, limits)
+  const askFor = <Value>(work: (query: Query) => Promise<Value>) => asking.transaction(work)
+  const holdBy = <Value>(work: (query: Query) => Promise<Value>) => holding.transaction(work)
+  return {
+    name: source.name,
+    singleProcess: false,
+    migrate: () => migrateTables(source, tablePrefix, timeoutMs),
+    async checkSchema() {
+      const migrations = await readMigrations('mysql', tablePrefix)
+      requireApplied('mysql', migrations, await askFor((query) => appliedVersions(query, names)))
+    },
+    claim: (claims) => askFor((query) => claimBatch(query, names, claims)),
+    look: (messageKeys) => askFor((query) => look(query, names, messageKeys)),
+    renew: (renewals) => holdBy((query) => renewBatch(query, names, renewals)),
+    settle: (settlements) => holdBy((query) => settleBatch(query, names, settlements)),
+    release: (rowKeys) => holdBy((query) => releaseBatch(query, names, rowKeys)),
+    sessions: (filter) => askFor((query) => listSessions(query, names, filter)),
+    messages: (filter) => askFor((query) => listMessages(query, names, filter)),
+    stats: () => askFor((query) => countRows(query, names)),
+    // Two transactions: locks of one are not held during the other.
+    cleanup: async (options) => ({
+      sessions: await holdBy((query) => removeAbandonedSessions(query, names, options)),
+      messages: await holdBy((query) => removeExpiredMessages(query, names, options)),
+    }),
+    async close() {
+      await Promise.all([asking.close(), holding.close()])
+    },
+  }
+}
