@@ -21,6 +21,9 @@ import type {
   SettlementVerdict,
 } from './store.ts'
 
+/** The clock's milliseconds are rounded down; without one more, a lease could end up to one too early. */
+const CLOCK_STEP_MS = 1
+
 /** Where rows are kept. Rows are replaced, never changed in place. */
 export interface Tables {
   session(key: string): StoredSession | undefined
@@ -80,7 +83,7 @@ export function renewRows(tables: Tables, renewal: Renewal, now: number): Renewa
   return renewal.rows.map(({ key, fencingToken }) => {
     const row = tables.session(key)
     if (row?.owner !== renewal.owner || row.fencingToken !== fencingToken) return false
-    tables.putSession({ ...row, renewedAt: now, expiresAt: now + renewal.staleAfterMs })
+    tables.putSession({ ...row, renewedAt: now, expiresAt: now + CLOCK_STEP_MS + renewal.staleAfterMs })
     return true
   })
 }
@@ -130,7 +133,7 @@ function takeRows(
       fencingToken: verdict.fencingToken,
       lockedAt: moment.now,
       renewedAt: moment.now,
-      expiresAt: moment.now + claim.staleAfterMs,
+      expiresAt: moment.now + CLOCK_STEP_MS + claim.staleAfterMs,
       contended: false,
     })
   }

@@ -1,17 +1,18 @@
 /** The store of one process: nothing is written anywhere, and nothing is shared. */
-import { claimRows, completedMessage, type Moment, releaseRow, renewRows, settleRows, type Tables } from './local.ts'
+import { claimRows, completedMessage, releaseRow, renewRows, settleRows, type Tables } from './local.ts'
 import { type StoredMessage, type StoredSession, toMessageRow, toSessionRow } from './rows.ts'
-import type {
-  CleanupOptions,
-  CleanupReport,
-  MessageFilter,
-  MessageRow,
-  MessageStatus,
-  SessionFilter,
-  SessionRow,
-  Store,
-  StoreSettings,
-  StoreStats,
+import {
+  type CleanupOptions,
+  type CleanupReport,
+  type MessageFilter,
+  type MessageRow,
+  type MessageStatus,
+  type SessionFilter,
+  type SessionRow,
+  type Store,
+  StoreError,
+  type StoreSettings,
+  type StoreStats,
 } from './store.ts'
 
 /** What the memory store can be opened with. It has no tables and never waits, so the common settings change nothing. */
@@ -36,10 +37,12 @@ export function memoryStore(settings: MemorySettings = {}): Store {
   // In the order of their settlement, so that with one retention the first to expire stands first.
   const messages = new Map<string, StoredMessage>()
   const readClock = settings.now ?? monotonicTime
-  const moment = { now: readClock(), largestToken: 0 } satisfies Moment
+  const moment = { now: readClock(), largestToken: 0 }
   const tables = tablesOf(sessions, messages)
+  let isClosed = false
 
   function now(): number {
+    if (isClosed) throw new StoreError('unreachable', 'session-lock: the memory store is closed')
     moment.now = readClock()
     return moment.now
   }
@@ -71,10 +74,15 @@ export function memoryStore(settings: MemorySettings = {}): Store {
       return rowKeys.map((key) => releaseRow(tables, key, at)).filter((row) => row !== undefined)
     },
     sessions: async (filter) => listSessions(sessions, filter, now()),
-    messages: async (filter) => listMessages(messages, filter),
+    async messages(filter) {
+      now()
+      return listMessages(messages, filter)
+    },
     stats: async () => countRows(sessions, messages, now()),
     cleanup: async (options) => cleanUp(sessions, messages, options, now()),
-    close: async () => {},
+    async close() {
+      isClosed = true
+    },
   }
 }
 

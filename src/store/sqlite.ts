@@ -1,0 +1,106 @@
+/**
+ * The store in an SQLite file: one file, several processes of one machine.
+ *
+ * Its clock is `Date.now()`, read once the write lock is had: all who write the file are on the
+ * machine it lies on, so they share that clock.
+ */
+import { setImmediate } from 'node:timers/promises'
+import { claimRows, type Moment, releaseRow, renewRows, settleRows } from './local.ts'
+import { type Migration, pending, readMigrations, requireApplied, requireTablePrefix } from './migrate.ts'
+import { toMessageRow, toSessionRow } from './rows.ts'
+import { connectSqlite, type SqliteConnection, type SqliteDatabase } from './sqlite-driver.ts'
+import { type SqliteTables, sqliteTables } from './sqlite-tables.ts'
+import type { CleanupOptions, CleanupReport, Store, StoreSettings } from './store.ts'
+
+/** At most this many rows of a table are deleted in one go: the event loop stands still meanwhile. */
+const DELETED_AT_ONCE = 200
+
+/**
+ * Opens a store in an SQLite file.
+ *
+ * @param source - `sqlite:./bot.db`, `sqlite::memory:`, a path, or the user's own database
+ *   (`better-sqlite3` or `node:sqlite`), of which no setting is changed and which is not closed.
+ * @throws {@link StoreError} of kind `setup`: no driver is installed, or the file cannot be opened.
+ *
+ * @example
+ * const store = await sqliteStore('sqlite:./bot.db', { tablePrefix: 'session_lock_', timeoutMs: 5000 })
+ */
+export async function sqliteStore(source: string | SqliteDatabase, settings: StoreSettings): Promise<Store> {
+  requireTablePrefix(settings.tablePrefix)
+  const path = typeof source === 'string' ? pathOf(source) : source
+  const connection = await connectSqlite(path, settings)
+  const tables = sqliteTables(connection, settings.tablePrefix)
+
+  /** Claims may give tokens; the largest is written back with them. */
+  function withTokens<Value>(work: (moment: Moment) => Value): Promise<Value> {
+    return connection.write(() => {
+      const largest = tables.largestToken()
+      const moment = { now: Date.now(), largestToken: largest }
+      const value = work(moment)
+      if (moment.largestToken > largest) tables.putLargestToken(moment.largestToken)
+      return value
+    })
+  }
+  const write = <Value>(work: (now: number) => Value) => connection.write(() => work(Date.now()))
+  const read = <Value>(work: (now: number) => Value) => connection.read(() => work(Date.now()))
+
+  return {
+    name: typeof source === 'string' ? `sqlite:${path}` : 'sqlite: (a database that was handed over)',
+    singleProcess: connection.inMemory,
+    migrate: () => migrate(connection, tables, settings.tablePrefix),
+    async checkSchema() {
+      const migrations = await readMigrations('sqlite', settings.tablePrefix)
+      requireApplied('sqlite', migrations, await connection.read(() => tables.appliedVersions()))
+    },
+    claim: (claims) => withTokens((moment) => claims.map((claim) => claimRows(tables, claim, moment))),
+    look: (messageKeys) => read((now) => messageKeys.flatMap((key) => tables.completed(key, now) ?? [])),
+    renew: (renewals) => write((now) => renewals.map((renewal) => renewRows(tables, renewal, now))),
+    settle: (settlements) => write((now) => settlements.map((settlement) => settleRows(tables, settlement, now))),
+    release: (rowKeys) => write((now) => rowKeys.flatMap((key) => releaseRow(tables, key, now) ?? [])),
+    sessions: (filter) => read((now) => tables.listSessions(filter, now).map((row) => toSessionRow(row, now))),
+    messages: (filter) => read(() => tables.listMessages(filter).map(toMessageRow)),
+    stats: () => read((now) => tables.count(now)),
+    cleanup: (options) => cleanUp(write, tables, options),
+    close: async () => connection.close(),
+  }
+}
+
+/** `sqlite:./bot.db`, `sqlite:///var/bot.db` and `./bot.db` alike. */
+function pathOf(source: string): string {
+  return source.replace(/^sqlite:(\/\/)?/i, '')
+}
+
+async function migrate(connection: SqliteConnection, tables: SqliteTables, tablePrefix: string): Promise<string[]> {
+  const migrations = await readMigrations('sqlite', tablePrefix)
+  const missing = () => pending(migrations, tables.appliedVersions())
+  // Mostly there is nothing to do, and finding that out takes no lock.
+  if ((await connection.read(missing)).length === 0) return []
+  return connection.write(() => missing().map((migration) => apply(connection, migration)))
+}
+
+function apply(connection: SqliteConnection, migration: Migration): string {
+  for (const statement of migration.statements) connection.exec(statement)
+  return migration.name
+}
+
+/** In several short transactions, so that neither the event loop nor another process waits for long. */
+async function cleanUp(
+  write: <Value>(work: (now: number) => Value) => Promise<Value>,
+  tables: SqliteTables,
+  { abandonedAfterMs, limit }: CleanupOptions,
+): Promise<CleanupReport> {
+  const report = { messages: 0, sessions: 0 }
+  for (;;) {
+    const messages = Math.min(DELETED_AT_ONCE, limit - report.messages)
+    const sessions = Math.min(DELETED_AT_ONCE, limit - report.sessions)
+    const removed = await write((now) => ({
+      messages: tables.removeExpired(now, messages),
+      sessions: tables.removeAbandoned(now - abandonedAfterMs, sessions),
+    }))
+    report.messages += removed.messages
+    report.sessions += removed.sessions
+    const isDone = (found: number, asked: number) => found < asked || asked < DELETED_AT_ONCE
+    if (isDone(removed.messages, messages) && isDone(removed.sessions, sessions)) return report
+    await setImmediate()
+  }
+}
