@@ -1,0 +1,106 @@
+/** Opening, making tables, closing. */
+import assert from 'node:assert/strict'
+import { type Store, StoreError } from '../store/store.ts'
+import { acquire, ask, claimOf, LONG_MS, part, settle } from './asking.ts'
+import type { Check } from './world.ts'
+
+const HANDLES = 8
+const HANG_MS = 15_000
+
+export const lifecycleChecks: readonly Check[] = [
+  {
+    promise: 'a migration applies what is missing, and nothing the second time',
+    run: async ({ openUnprepared }) => {
+      const store = await openUnprepared()
+      const applied = await store.migrate()
+      if (!store.singleProcess) assert.notEqual(applied.length, 0)
+      await acquire(store, part(['A']))
+      assert.deepEqual(await store.migrate(), [])
+      assert.equal((await ask(store, part(['A']))).outcome, 'held')
+    },
+  },
+  {
+    promise: 'many handles may migrate at once: each step is applied by one of them',
+    run: async ({ openUnprepared }) => {
+      const stores = await Promise.all(Array.from({ length: HANDLES }, () => openUnprepared()))
+      const applied = (await Promise.all(stores.map((store) => store.migrate()))).flat()
+      assert.equal(new Set(applied).size, applied.length, `applied twice: ${applied.join(', ')}`)
+      await Promise.all(stores.map((store) => store.checkSchema()))
+      const lease = await acquire(stores[0] as Store, part(['A']))
+      assert.equal(await settle(stores[1] as Store, lease), 'settled')
+    },
+  },
+  {
+    promise: 'a store without tables says so, as an error of kind setup',
+    run: async ({ openUnprepared }) => {
+      const store = await openUnprepared()
+      if (store.singleProcess) return store.checkSchema()
+      const isSetup = (error: unknown) => error instanceof StoreError && error.kind === 'setup'
+      await assert.rejects(store.checkSchema(), isSetup)
+      await assert.rejects(store.claim([claimOf([part(['A'])])]), isSetup)
+      await store.migrate()
+      return store.checkSchema()
+    },
+  },
+  {
+    promise: 'a store has a name for logs',
+    run: async ({ open }) => assert.notEqual((await open()).name, ''),
+  },
+  {
+    promise: 'a store can be closed twice; what is held stays held for the others',
+    run: async ({ open }) => {
+      const [first, second] = [await open(), await open()]
+      const lease = await acquire(first, part(['A']))
+      await first.close()
+      await first.close()
+      assert.equal((await ask(second, part(['A']))).outcome, 'held')
+      assert.equal(await settle(second, lease), 'settled')
+    },
+  },
+  {
+    promise: 'calls after close reject with a StoreError; none hangs',
+    run: async ({ open }) => callsAfterClose(await open()),
+  },
+  {
+    promise: 'claims, renewals, settlements and looks may be under way at once on one handle',
+    run: async ({ open }) => {
+      const store = await open()
+      const lease = await acquire(store, part(['A'], ['m']))
+      const renewed = await acquire(store, part(['B'], ['n']))
+      const heartbeat = { owner: renewed.owner, rows: renewed.rows, staleAfterMs: LONG_MS }
+      const [verdict, settled, alive] = await Promise.all([
+        ask(store, part(['C'], ['o'])),
+        settle(store, lease),
+        store.renew([heartbeat]),
+        store.look(['m', 'n']),
+        store.stats(),
+        store.cleanup({ abandonedAfterMs: 0, limit: 10 }),
+      ])
+      assert.deepEqual([verdict.outcome, settled, alive], ['acquired', 'settled', [[true]]])
+    },
+  },
+]
+
+async function callsAfterClose(store: Store): Promise<void> {
+  const lease = await acquire(store, part(['A'], ['m']))
+  await store.close()
+  const calls = {
+    claim: () => ask(store, part(['B'])),
+    look: () => store.look(['m']),
+    renew: () => store.renew([{ owner: lease.owner, rows: lease.rows, staleAfterMs: LONG_MS }]),
+    settle: () => settle(store, lease),
+    release: () => store.release(['A']),
+    sessions: () => store.sessions({ limit: 10 }),
+    messages: () => store.messages({ limit: 10 }),
+    stats: () => store.stats(),
+    cleanup: () => store.cleanup({ abandonedAfterMs: 0, limit: 10 }),
+  }
+  for (const [name, call] of Object.entries(calls)) {
+    const answer = await Promise.race([call().catch((error: unknown) => error), hang()])
+    assert.ok(answer instanceof StoreError, `${name} after close: ${answer}`)
+  }
+}
+
+async function hang(): Promise<string> {
+  return new Promise((resolve) => setTimeout(resolve, HANG_MS, 'hangs').unref())
+}

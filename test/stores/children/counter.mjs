@@ -1,0 +1,75 @@
+/**
+ * One process of the race: adds to a number in a file, unguarded but for the lease.
+ *
+ * Arguments: store URL, table prefix, counter file, how often to add (0: acquire, say so, and hang).
+ */
+import { randomUUID } from 'node:crypto'
+import { readFile, writeFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { mysqlStore } from '../../../dist/store/mysql.js'
+import { sqliteStore } from '../../../dist/store/sqlite.js'
+import { StoreError } from '../../../dist/store/store.js'
+
+const [url, tablePrefix, counterFile, times] = process.argv.slice(2)
+const open = url.startsWith('sqlite:') ? sqliteStore : mysqlStore
+const store = await open(url, { tablePrefix, timeoutMs: 10_000 })
+const nodeId = `node-${process.pid}`
+const STALE_AFTER_MS = 1500
+
+await store.migrate()
+console.log('ready')
+process.stdin.once('data', async () => {
+  if (times === '0') {
+    const { fencingToken } = await acquire([])
+    console.log(`holding ${fencingToken}`)
+    return
+  }
+  for (let turn = 0; turn < Number(times); turn++) await addOne(`${process.pid} ${turn}`)
+  await store.close()
+  console.log('done')
+  process.exit(0)
+})
+
+async function addOne(id) {
+  const messages = [{ key: `message ${id}`, provider: 'test', device: null, id }]
+  const { owner, fencingToken } = await acquire(messages)
+  const read = Number(await readFile(counterFile, 'utf8'))
+  await sleep(Math.random() * 2)
+  await writeFile(counterFile, String(read + 1))
+  const rows = [{ key: 'counter', fencingToken }]
+  const ending = {
+    owner,
+    nodeId,
+    rows,
+    messages,
+    outcome: 'completed',
+    retentionMs: 60_000,
+    error: null,
+    response: null,
+  }
+  const [verdict] = await repeatOnConflict(() => store.settle([ending]))
+  console.log(`${verdict} ${fencingToken}`)
+}
+
+async function acquire(messages) {
+  const owner = randomUUID()
+  const parts = [{ rows: [{ key: 'counter', prospect: null, device: null }], messages }]
+  const claim = { owner, nodeId, parts, whole: true, staleAfterMs: STALE_AFTER_MS, tokenAbove: 0 }
+  for (;;) {
+    const [[verdict]] = await repeatOnConflict(() => store.claim([claim]))
+    if (verdict.outcome === 'acquired') return { owner, fencingToken: verdict.fencingToken }
+    if (verdict.outcome !== 'held') throw new Error(`the claim is ${verdict.outcome}`)
+    await sleep(Math.random() * 5)
+  }
+}
+
+async function repeatOnConflict(call) {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await call()
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.kind !== 'conflict' || tries === 100) throw error
+    }
+    await sleep(Math.random() * 5)
+  }
+}

@@ -1,0 +1,31 @@
+import { join } from 'node:path'
+import { afterAll, test, vi } from 'vitest'
+import { mysqlStore } from '../../src/store/mysql.ts'
+import { sqliteStore } from '../../src/store/sqlite.ts'
+import { storeConformance } from '../../src/testing/index.ts'
+import { makeTemporaryDirectory, removeTemporaryDirectory } from '../processes/guard.ts'
+import { memoryHandles } from './memory-handles.ts'
+import { dropTables, mysqlUrl } from './mysql-tables.ts'
+
+vi.setConfig({ testTimeout: 60_000 })
+
+storeConformance({ name: 'memory', test, openStore: memoryHandles() })
+
+const directory = makeTemporaryDirectory('conformance')
+afterAll(() => removeTemporaryDirectory(directory))
+storeConformance({
+  name: 'sqlite',
+  test,
+  openStore: (settings) => sqliteStore(join(directory, `${settings.tablePrefix}.db`), settings),
+})
+
+const prefixes = new Set<string>()
+storeConformance({
+  name: 'mysql',
+  test,
+  openStore: (settings) => {
+    prefixes.add(settings.tablePrefix)
+    return mysqlStore(mysqlUrl(), settings)
+  },
+})
+afterAll(() => dropTables(prefixes))

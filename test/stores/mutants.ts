@@ -1,0 +1,281 @@
+import type { Claim, ClaimVerdict, PartVerdict, Settlement, Store } from '../../src/store/store.ts'
+
+/** A store that breaks one promise, and words of the name of the test that must notice. */
+export interface Mutant {
+  readonly breaks: string
+  readonly caughtBy: string
+  readonly change: (store: Store) => Store
+}
+
+/** The memory store, broken in one way each. */
+export const MUTANTS: readonly Mutant[] = [
+  {
+    breaks: 'settles without looking at the owner',
+    caughtBy: 'a settlement by another owner',
+    change: (store) => ({
+      ...store,
+      async settle(settlements) {
+        const rows = await store.sessions({ limit: 10_000 })
+        const ownerOf = (key: string | undefined) => rows.find((row) => row.key === key)?.owner
+        return store.settle(settlements.map((item) => ({ ...item, owner: ownerOf(item.rows[0]?.key) ?? item.owner })))
+      },
+    }),
+  },
+  {
+    breaks: 'settles without looking at the token',
+    caughtBy: 'with another token is lost',
+    change: (store) => ({ ...store, settle: async (items) => store.settle(await withTokensFound(store, items)) }),
+  },
+  {
+    breaks: 'renews without looking at the token',
+    caughtBy: 'a renewal by another owner, with another token',
+    change: (store) => ({ ...store, renew: async (items) => store.renew(await withTokensFound(store, items)) }),
+  },
+  {
+    breaks: 'renews only what has not expired',
+    caughtBy: 'can be renewed, and is live again',
+    change: (store) => ({
+      ...store,
+      async renew(renewals) {
+        const stale = new Set((await store.sessions({ stale: true, limit: 10_000 })).map(({ key }) => key))
+        const verdicts = await store.renew(renewals)
+        return verdicts.map((verdict, item) =>
+          verdict.map((renewed, row) => renewed && !stale.has(renewals[item]?.rows[row]?.key ?? '')),
+        )
+      },
+    }),
+  },
+  {
+    breaks: 'answers the settlements of a batch in reverse',
+    caughtBy: 'settlements of one batch',
+    change: (store) => ({ ...store, settle: async (items) => (await store.settle(items)).reverse() }),
+  },
+  {
+    breaks: 'answers the claims of a batch in reverse',
+    caughtBy: 'claims of one batch',
+    change: (store) => ({ ...store, claim: async (claims) => (await store.claim(claims)).reverse() }),
+  },
+  {
+    breaks: 'says lost for settled and settled for lost',
+    caughtBy: 'a completed settlement removes',
+    change: (store) => ({
+      ...store,
+      settle: async (items) => (await store.settle(items)).map((verdict) => (verdict === 'lost' ? 'settled' : 'lost')),
+    }),
+  },
+  {
+    breaks: 'says settled whatever became of it',
+    caughtBy: 'a settlement after a takeover is lost',
+    change: (store) => ({ ...store, settle: async (items) => (await store.settle(items)).map(() => 'settled') }),
+  },
+  {
+    breaks: 'removes the rows it has of a settlement that is lost',
+    caughtBy: 'of which one is lost removes none',
+    change: (store) => ({ ...store, settle: (items) => settleRowByRow(store, items) }),
+  },
+  {
+    breaks: 'does not give back the row of a completed message',
+    caughtBy: 'the row just taken is given back',
+    change: (store) => ({
+      ...store,
+      claim: (claims) =>
+        claimEach(store, claims, async (claim, verdict) => {
+          const rows = claim.parts
+            .filter((_, index) => verdict[index]?.outcome === 'completed')
+            .flatMap((part) => part.rows)
+          for (const row of rows) await store.claim([{ ...claim, parts: [{ rows: [row], messages: [] }] }])
+          return verdict
+        }),
+    }),
+  },
+  {
+    breaks: 'gives tokens that shrink',
+    caughtBy: 'the token grows after every clean release',
+    change: withShrinkingTokens,
+  },
+  {
+    breaks: 'takes over before the row is stale',
+    caughtBy: 'once it is stale and not before',
+    change: (store) => ({
+      ...store,
+      claim: (claims) => store.claim(claims.map((claim) => ({ ...claim, staleAfterMs: claim.staleAfterMs / 2 }))),
+    }),
+  },
+  {
+    breaks: 'gives leases that last longer than asked',
+    caughtBy: 'a free row is acquired',
+    change: (store) => ({
+      ...store,
+      claim: (claims) => store.claim(claims.map((claim) => ({ ...claim, staleAfterMs: 10 ** 9 }))),
+    }),
+  },
+  {
+    breaks: 'compares keys without case',
+    caughtBy: 'row keys are compared as bytes',
+    change: (store) => withKeys(store, (key) => key.toLowerCase()),
+  },
+  {
+    breaks: 'pads keys, so that trailing spaces do not count',
+    caughtBy: 'message keys are compared as bytes',
+    change: (store) => withKeys(store, (key) => key.trimEnd()),
+  },
+  {
+    breaks: 'cuts keys at 254 characters',
+    caughtBy: 'row keys are compared as bytes',
+    change: (store) => withKeys(store, (key) => key.slice(0, 254)),
+  },
+  {
+    breaks: 'normalises keys',
+    caughtBy: 'message keys are compared as bytes',
+    change: (store) => withKeys(store, (key) => key.normalize('NFC')),
+  },
+  {
+    breaks: 'keeps what it got of a whole claim',
+    caughtBy: 'keeps nothing when one of its parts is held',
+    change: (store) => ({
+      ...store,
+      claim: (claims) => store.claim(claims.map((claim) => ({ ...claim, whole: false }))),
+    }),
+  },
+  {
+    breaks: 'takes nothing where a claim need not be whole',
+    caughtBy: 'that need not be whole takes what is free',
+    change: (store) => ({
+      ...store,
+      claim: (claims) => store.claim(claims.map((claim) => ({ ...claim, whole: true }))),
+    }),
+  },
+  {
+    breaks: 'does not look whether a message is completed',
+    caughtBy: 'the row just taken is given back',
+    change: (store) => ({
+      ...store,
+      claim: (claims) =>
+        store.claim(
+          claims.map((claim) => ({ ...claim, parts: claim.parts.map((part) => ({ ...part, messages: [] })) })),
+        ),
+    }),
+  },
+  {
+    breaks: 'looks before it has the row: the settlement between is missed',
+    caughtBy: 'at the very moment of the settlement',
+    change: withEarlyLook,
+  },
+  {
+    breaks: 'deletes a row that is released by force',
+    caughtBy: 'a row released by force is kept',
+    change: (store) => ({
+      ...store,
+      async release(keys) {
+        const rows = await store.release(keys)
+        await store.cleanup({ abandonedAfterMs: 0, limit: 10_000 })
+        return rows
+      },
+    }),
+  },
+  {
+    breaks: 'stores responses as text',
+    caughtBy: 'a response comes back byte by byte',
+    change: (store) => ({
+      ...store,
+      settle: (items) =>
+        store.settle(items.map((item) => ({ ...item, response: item.response && Buffer.from(`${item.response}`) }))),
+    }),
+  },
+  {
+    breaks: 'cleans up live rows',
+    caughtBy: 'and never a live one',
+    change: (store) => ({
+      ...store,
+      async cleanup(options) {
+        await store.release((await store.sessions({ limit: options.limit })).map(({ key }) => key))
+        return store.cleanup({ ...options, abandonedAfterMs: 0 })
+      },
+    }),
+  },
+  {
+    breaks: 'cleans up without a limit',
+    caughtBy: 'at most as many rows',
+    change: (store) => ({ ...store, cleanup: (options) => store.cleanup({ ...options, limit: 10_000 }) }),
+  },
+  {
+    breaks: 'forgets the tokens of a claim that asks for a larger one',
+    caughtBy: 'larger than the largest that the node has seen',
+    change: (store) => ({
+      ...store,
+      claim: (claims) => store.claim(claims.map((claim) => ({ ...claim, tokenAbove: 0 }))),
+    }),
+  },
+]
+
+async function claimEach(
+  store: Store,
+  claims: readonly Claim[],
+  change: (claim: Claim, verdict: ClaimVerdict) => Promise<ClaimVerdict>,
+): Promise<ClaimVerdict[]> {
+  const verdicts = await store.claim(claims)
+  const changed: ClaimVerdict[] = []
+  for (const [index, verdict] of verdicts.entries()) changed.push(await change(claims[index] as Claim, verdict))
+  return changed
+}
+
+async function withTokensFound<Item extends { readonly rows: Settlement['rows'] }>(
+  store: Store,
+  items: readonly Item[],
+): Promise<Item[]> {
+  const found = await store.sessions({ limit: 10_000 })
+  const tokens = new Map(found.map(({ key, fencingToken }) => [key, fencingToken]))
+  return items.map((item) => ({
+    ...item,
+    rows: item.rows.map(({ key, fencingToken }) => ({ key, fencingToken: tokens.get(key) ?? fencingToken })),
+  }))
+}
+
+async function settleRowByRow(store: Store, items: readonly Settlement[]) {
+  const verdicts = await store.settle(items)
+  for (const [index, item] of items.entries()) {
+    if (verdicts[index] === 'settled') continue
+    for (const row of item.rows) await store.settle([{ ...item, rows: [row], outcome: 'released' }])
+  }
+  return verdicts
+}
+
+/** Shows each token as its distance to the largest integer. */
+function withShrinkingTokens(store: Store): Store {
+  const flip = (token: number) => Number.MAX_SAFE_INTEGER - token
+  const flipPart = (part: PartVerdict) =>
+    part.outcome === 'acquired' ? { ...part, fencingToken: flip(part.fencingToken) } : part
+  const flipRows = (rows: Settlement['rows']) => rows.map((row) => ({ ...row, fencingToken: flip(row.fencingToken) }))
+  return {
+    ...store,
+    claim: async (claims) => (await store.claim(claims)).map((verdict) => verdict.map(flipPart)),
+    settle: (items) => store.settle(items.map((item) => ({ ...item, rows: flipRows(item.rows) }))),
+  }
+}
+
+function withKeys(store: Store, change: (key: string) => string): Store {
+  const keyed = <Item extends { readonly key: string }>(items: readonly Item[]): Item[] =>
+    items.map((item) => ({ ...item, key: change(item.key) }))
+  const parts = (claim: Claim) =>
+    claim.parts.map(({ rows, messages }) => ({ rows: keyed(rows), messages: keyed(messages) }))
+  return {
+    ...store,
+    claim: (claims) => store.claim(claims.map((claim) => ({ ...claim, parts: parts(claim) }))),
+    settle: (items) =>
+      store.settle(items.map((item) => ({ ...item, rows: keyed(item.rows), messages: keyed(item.messages) }))),
+  }
+}
+
+/** Waits a moment between the look at the messages and the taking of the rows. */
+function withEarlyLook(store: Store): Store {
+  return {
+    ...store,
+    async claim(claims) {
+      const keys = claims.flatMap(({ parts }) => parts.flatMap(({ messages }) => messages.map(({ key }) => key)))
+      const done = await store.look(keys)
+      await new Promise((resolve) => setImmediate(resolve))
+      const blind = (claim: Claim) => ({ ...claim, parts: claim.parts.map((part) => ({ ...part, messages: [] })) })
+      return done.length > 0 ? store.claim(claims) : store.claim(claims.map(blind))
+    },
+  }
+}
