@@ -1,0 +1,84 @@
+/**
+ * The body of a delivery. Where nobody has read it, it is read here; where somebody has, it is taken
+ * as it stands.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import bodyParser from 'body-parser'
+import { type Answer, refuse } from './decision.ts'
+import type { RequestLike } from './messages.ts'
+
+const JSON_TYPES = ['application/json', 'application/*+json']
+const FORM_TYPES = ['application/x-www-form-urlencoded']
+
+/**
+ * Keeps a body's bytes as `request.rawBody`, which signatures are made over. For body parsers that run
+ * before `sessionLock()`; where it reads the body itself, it keeps them too.
+ *
+ * @example
+ * app.use('/webhook', express.json({ verify: keepRawBody }), sessionLock({ secret: process.env.APP_SECRET }))
+ */
+export function keepRawBody(request: IncomingMessage, _response: ServerResponse, bytes: Buffer): void {
+  const kept: { rawBody?: unknown } = request as RequestLike
+  kept.rawBody ??= bytes
+}
+
+/** The parsed body, or the refusal of one that cannot be read. */
+export type BodyRead = { readonly body: unknown } | { readonly refusal: Answer; readonly cause: unknown }
+
+export type BodyReader = (request: RequestLike, response: ServerResponse) => Promise<BodyRead>
+
+type Parser = (request: IncomingMessage, response: ServerResponse, next: (error?: unknown) => void) => void
+
+/** Makes the reader. Other content types than JSON and forms stay unread: the body is then undefined. */
+export function createBodyReader(limitBytes: number): BodyReader {
+  const parsers: readonly Parser[] = [
+    bodyParser.json({ limit: limitBytes, verify: keepRawBody, type: JSON_TYPES }),
+    bodyParser.urlencoded({ limit: limitBytes, verify: keepRawBody, type: FORM_TYPES, extended: false }),
+  ]
+  return async (request, response) => {
+    if (!isUnread(request)) return { body: parsedBody(request) }
+    const before = request.body
+    try {
+      for (const parser of parsers) await run(parser, request, response)
+    } catch (error) {
+      return { refusal: refuseBody(error), cause: error }
+    }
+    // Express 4's own parsers ask for this mark, and would wait for ever for a body that has been read.
+    if (request.body !== before) (request as { _body?: boolean })._body = true
+    return { body: request.body }
+  }
+}
+
+/** Nobody has read from the stream. A parser that found the body not to its taste may have left `{}` behind. */
+function isUnread(request: RequestLike): boolean {
+  return !request.readableDidRead && !request.readableEnded && !request.destroyed && isEmpty(request.body)
+}
+
+function isEmpty(body: unknown): boolean {
+  return body === undefined || (typeof body === 'object' && body !== null && Object.keys(body).length === 0)
+}
+
+/** What `express.raw` and `express.text` have left is parsed for our own eyes; the handler keeps what it asked for. */
+function parsedBody(request: RequestLike): unknown {
+  const { body } = request
+  if (typeof body !== 'string' && !(body instanceof Uint8Array)) return body
+  request.rawBody ??= body
+  try {
+    return JSON.parse(typeof body === 'string' ? body : Buffer.from(body).toString('utf8'))
+  } catch {
+    return undefined
+  }
+}
+
+function run(parser: Parser, request: RequestLike, response: ServerResponse): Promise<void> {
+  return new Promise((resolve, reject) => {
+    parser(request, response, (error) => (error ? reject(error) : resolve()))
+  })
+}
+
+/** The parser has read off the rest, so the connection is fit for the answer. Its words may quote the body: ours do not. */
+function refuseBody(error: unknown): Answer {
+  const status = (error as { status?: unknown }).status
+  if (status === 413) return refuse('body-too-large')
+  return refuse('invalid-body', status === 415 ? { status } : {})
+}

@@ -1,0 +1,135 @@
+/**
+ * When is a handler finished? When it has ended the response and every `waitUntil` has settled; a wrapped
+ * handler's own promise counts as one. Neither `finish` nor `close` tells: once the client is gone, the
+ * first never fires, and the second fires while the handler still runs, just when the provider is about
+ * to come again.
+ */
+import type { ServerResponse } from 'node:http'
+import type { Logger } from 'pino'
+import type { HandlerResult, Hold } from '../engine/delivery.ts'
+
+/** One handler at work on one response. */
+export interface HandlerRun {
+  /** The message is not settled before this is; a rejection fails it. */
+  waitUntil(promise: PromiseLike<unknown>): void
+  /** As `waitUntil`, for the handler itself: when it throws, nobody need end the response any more. */
+  follow(handler: PromiseLike<unknown>): void
+  /** The message fails, whatever the answer. */
+  fail(error: unknown): void
+}
+
+export interface HandlerRunInput {
+  readonly hold: Hold
+  readonly staleAfterMs: number
+  readonly isSuccess: ((status: number) => boolean) | undefined
+  readonly log: Logger
+  /** Has the handler begun to answer without Node's knowing it? */
+  readonly hasBegun?: () => boolean
+}
+
+/** 2xx and 3xx, and the refusals that say "never send this again". */
+export function isSuccessByDefault(status: number): boolean {
+  return (status >= 200 && status < 400) || status === 400 || status === 410 || status === 422
+}
+
+/** Watches the response from before the handler runs until the handler is finished; then settles the hold. */
+export function watchHandler(response: ServerResponse, input: HandlerRunInput): HandlerRun {
+  const { hold, staleAfterMs, log, isSuccess = isSuccessByDefault } = input
+  let pending = 0
+  let isOver = false
+  let isSettled = false
+  let status: number | undefined
+  let failure: { readonly error: unknown } | undefined
+
+  const fail = (error: unknown): void => {
+    failure ??= { error }
+  }
+
+  const over = (): void => {
+    isOver = true
+    // Not at once: `res.sendStatus(200); req.sessionLock.waitUntil(work())` is how bots are written.
+    setImmediate(settleIfFinished)
+  }
+
+  function settleIfFinished(): void {
+    if (isSettled || !isOver || pending > 0) return
+    isSettled = true
+    // It never rejects; and the answer is out, so nobody waits for it.
+    void hold.settle(result())
+  }
+
+  function result(): HandlerResult {
+    try {
+      if (!failure && !(status !== undefined && isSuccess(status))) fail(new Error(`the handler answered ${status}`))
+    } catch (error) {
+      fail(error)
+    }
+    return failure ? { status: 'failed', error: failure.error } : { status: 'completed' }
+  }
+
+  function waitUntil(promise: PromiseLike<unknown>): void {
+    if (isSettled)
+      log.error(
+        'failed to wait: waitUntil() was called after the message was settled; call it before ending the response',
+      )
+    pending += 1
+    const done = (): void => {
+      pending -= 1
+      settleIfFinished()
+    }
+    Promise.resolve(promise).then(done, (error: unknown) => {
+      if (isSettled) log.error({ err: error }, 'failed after the message was settled: the promise given to waitUntil()')
+      fail(error)
+      done()
+    })
+  }
+
+  function follow(handler: PromiseLike<unknown>): void {
+    Promise.resolve(handler).then(undefined, over)
+    waitUntil(handler)
+  }
+
+  onEnd(response, (ownStatus) => {
+    status ??= ownStatus
+    over()
+  })
+  onDeserted(response, () => {
+    const hasBegun = response.headersSent || input.hasBegun?.() === true
+    lookAgain(hasBegun)
+  })
+
+  /**
+   * The client is gone, and the handler may have been told so: `pipeline(stream, res)` gives up without
+   * ending the response. Whoever has begun to answer and has not ended by then will not.
+   */
+  function lookAgain(hadBegun: boolean): void {
+    const timer = setTimeout(() => {
+      if (isOver || hold.signal.aborted) return
+      if (!hadBegun || pending > 0) lookAgain(response.headersSent || input.hasBegun?.() === true)
+      else {
+        fail(new Error('the connection was closed in the middle of the answer, and the handler never ended it'))
+        over()
+      }
+    }, staleAfterMs)
+    timer.unref()
+  }
+
+  return { waitUntil, follow, fail }
+}
+
+/** Calls back when `response.end` is called, which needs no client; with the status the handler had set. */
+function onEnd(response: ServerResponse, ended: (status: number) => void): void {
+  const { end } = response
+  response.end = ((...chunk: Parameters<typeof end>) => {
+    const status = response.statusCode
+    const result = Reflect.apply(end, response, chunk)
+    ended(status)
+    return result
+  }) as typeof end
+}
+
+/** Calls back when the connection closes, or at once where it has. */
+function onDeserted(response: ServerResponse, deserted: () => void): void {
+  if (response.destroyed || response.closed) deserted()
+  else response.once('close', deserted)
+}

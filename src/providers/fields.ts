@@ -1,0 +1,28 @@
+/** Reading fields of bodies that strangers wrote: own properties only, any shape, no throw. */
+
+/** The own property of an object or array; undefined for anything else. */
+export function fieldOf(value: unknown, name: string): unknown {
+  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined
+  return (value as Record<string, unknown>)[name]
+}
+
+/** The own property if it is an array, else an empty one. */
+export function listOf(value: unknown, name: string): readonly unknown[] {
+  const list = fieldOf(value, name)
+  return Array.isArray(list) ? list : []
+}
+
+/** The field at a dotted path: `data.message.0.id`. */
+export function fieldAt(value: unknown, path: string): unknown {
+  let at = value
+  for (const name of path.split('.')) at = fieldOf(at, name)
+  return at
+}
+
+/** The first value that says something; null where none does. Gateways write `0`, `'0'` and `''` for "none". */
+export function firstPresent(...values: readonly unknown[]): unknown {
+  for (const value of values) {
+    if (value !== undefined && value !== null && value !== '' && value !== 0 && value !== '0') return value
+  }
+  return null
+}

@@ -1,0 +1,45 @@
+/** The providers, and what a delivery holds. Pure: no store, nothing is kept. */
+import type { IncomingDelivery, Provider, ReadMessage } from './provider.ts'
+import { whatsappCloud } from './whatsapp-cloud.ts'
+
+export type { KeyFields, KeyParts, KeyReader } from './generic.ts'
+export type { HandshakeAnswer, IncomingDelivery, MessageKind, Provider, ReadMessage } from './provider.ts'
+
+/** Every provider that is built in, in the order they are tried. */
+export const providers: readonly Provider[] = [whatsappCloud]
+
+/** What {@link identify} found. */
+export interface Identified {
+  readonly provider: string
+  /** In the order of the body; empty where the delivery is about something else (an account update). */
+  readonly messages: readonly ReadMessage[]
+}
+
+/** What {@link identify} looks at. Only the body is always needed; what is absent is taken for a POST without headers. */
+export type Unidentified = Partial<IncomingDelivery> & Pick<IncomingDelivery, 'body'>
+
+/**
+ * Whose delivery is this, and which messages does it hold? undefined where no provider recognises it.
+ * Does not check signatures. Never throws.
+ *
+ * @example
+ * identify({ method: 'POST', url: '/webhook', headers: {}, body })
+ * // { provider: 'whatsapp-cloud', messages: [{ id: 'wamid.1', prospect: '15550002222', device: '1000', kind: 'message' }] }
+ */
+export function identify(delivery: Unidentified): Identified | undefined {
+  const { method = 'POST', url = '/', headers = {}, body, rawBody } = delivery
+  const whole: IncomingDelivery = { method, url, headers, body, rawBody }
+  const provider = recognise(whole)
+  return provider && { provider: provider.name, messages: provider.read(whole) }
+}
+
+/** The provider that recognises the delivery. Only a POST is a delivery. */
+export function recognise(delivery: IncomingDelivery): Provider | undefined {
+  if (delivery.method !== 'POST') return undefined
+  return providers.find((provider) => provider.recognises(delivery))
+}
+
+/** The provider of this name. */
+export function providerNamed(name: string): Provider | undefined {
+  return providers.find((provider) => provider.name === name)
+}

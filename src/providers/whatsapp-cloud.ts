@@ -1,0 +1,129 @@
+/**
+ * WhatsApp Cloud API (Meta). One POST carries up to a thousand updates, over several entries and changes.
+ *
+ * - A status repeats the id of the message it is about, so its id holds the status too. In a group each
+ *   participant has a status of their own, which only the participant tells apart.
+ * - `from` and `recipient_id` are absent for people who hide their number; a business-scoped user id
+ *   (`from_user_id`, `recipient_user_id`) stands in its place.
+ * - Reactions and edits have ids of their own.
+ */
+import { fieldOf, firstPresent, listOf } from './fields.ts'
+import type { MessageKind, Provider, ReadMessage } from './provider.ts'
+import { equalsSecretly, isHexHmacSha256 } from './signature.ts'
+
+/** Meta redelivers whatever was not answered 200, for up to seven days. */
+export const whatsappCloud: Provider = {
+  name: 'whatsapp-cloud',
+  redelivers: true,
+  recognises: ({ body }) =>
+    fieldOf(body, 'object') === 'whatsapp_business_account' && Array.isArray(fieldOf(body, 'entry')),
+  read({ body }) {
+    const messages: ReadMessage[] = []
+    for (const entry of listOf(body, 'entry')) {
+      for (const change of listOf(entry, 'changes')) {
+        const value = fieldOf(change, 'value')
+        const device = firstPresent(fieldOf(fieldOf(value, 'metadata'), 'phone_number_id'))
+        for (const [list, readItem] of LISTS) {
+          for (const item of listOf(value, list)) {
+            const { id, prospect, kind } = readItem(item)
+            messages.push({ id, prospect, device, kind })
+          }
+        }
+      }
+    }
+    return messages
+  },
+  reduce(body, kept) {
+    let position = 0
+    const keep = () => kept.has(position++)
+    const reduceEntry = (entry: unknown) => withItems(entry, 'changes', (change) => reduceChange(change, keep))
+    return withItems(body, 'entry', reduceEntry) ?? { ...(body as object), entry: [] }
+  },
+  isSigned: ({ headers, rawBody }, secret) =>
+    isHexHmacSha256(headers['x-hub-signature-256'], 'sha256=', rawBody, secret),
+  handshake(query, verifyToken) {
+    const challenge = query.get('hub.challenge')
+    const isOurs = equalsSecretly(query.get('hub.verify_token') ?? '', verifyToken)
+    if (query.get('hub.mode') !== 'subscribe' || challenge === null || !isOurs) return { status: 403, body: '' }
+    return { status: 200, body: challenge }
+  },
+}
+
+type ReadItem = (item: unknown) => Omit<ReadMessage, 'device'>
+
+/** Where messages stand in a change's value, in the order they are read and counted. */
+const LISTS: ReadonlyArray<readonly [string, ReadItem]> = [
+  ['messages', readMessage],
+  ['statuses', readStatus],
+  ['message_echoes', readEcho],
+]
+
+const KINDS: ReadonlyMap<unknown, MessageKind> = new Map([
+  ['reaction', 'reaction'],
+  ['edit', 'edit'],
+  ['system', 'event'],
+])
+
+function readMessage(item: unknown): Omit<ReadMessage, 'device'> {
+  return {
+    id: firstPresent(fieldOf(item, 'id')),
+    prospect: firstPresent(fieldOf(item, 'from'), fieldOf(item, 'from_user_id')),
+    kind: KINDS.get(fieldOf(item, 'type')) ?? 'message',
+  }
+}
+
+function readStatus(item: unknown): Omit<ReadMessage, 'device'> {
+  const id = firstPresent(fieldOf(item, 'id'))
+  const status = firstPresent(fieldOf(item, 'status'))
+  const participant = firstPresent(
+    fieldOf(item, 'recipient_participant_id'),
+    fieldOf(item, 'recipient_participant_user_id'),
+  )
+  return {
+    id: typeof id === 'string' ? joined(id, status, participant) : id,
+    prospect: firstPresent(fieldOf(item, 'recipient_id'), fieldOf(item, 'recipient_user_id')),
+    kind: 'status',
+  }
+}
+
+/** A part of the wrong type is handed on alone, to be refused: no two ids may become one by being made text. */
+function joined(...parts: readonly unknown[]): unknown {
+  const present = parts.filter((part) => part !== null)
+  const wrong = present.find((part) => typeof part !== 'string')
+  return wrong === undefined ? present.join(':') : wrong
+}
+
+function readEcho(item: unknown): Omit<ReadMessage, 'device'> {
+  return {
+    id: firstPresent(fieldOf(item, 'id')),
+    prospect: firstPresent(fieldOf(item, 'to'), fieldOf(item, 'to_user_id')),
+    kind: 'echo',
+  }
+}
+
+/** A copy with the items of one list mapped; undefined where it had items and none is left. */
+function withItems(holder: unknown, name: string, map: (item: unknown) => unknown): unknown {
+  const items = listOf(holder, name)
+  if (items.length === 0) return holder
+  const left = items.map(map).filter((item) => item !== undefined)
+  return left.length === 0 ? undefined : { ...(holder as object), [name]: left }
+}
+
+/** A change as it is where it holds no messages; undefined where it held some and none is kept. */
+function reduceChange(change: unknown, keep: () => boolean): unknown {
+  const value = fieldOf(change, 'value')
+  const copy: Record<string, unknown> = { ...(value as object) }
+  let had = 0
+  let left = 0
+  for (const [name] of LISTS) {
+    const items = listOf(value, name)
+    if (items.length === 0) continue
+    const kept = items.filter(keep)
+    had += items.length
+    left += kept.length
+    if (kept.length > 0) copy[name] = kept
+    else delete copy[name]
+  }
+  if (had === 0) return change
+  return left === 0 ? undefined : { ...(change as object), value: copy }
+}
