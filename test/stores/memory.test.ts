@@ -1,44 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { memoryStore } from '../../src/store/memory.ts'
-import type { Claim, Settlement } from '../../src/store/store.ts'
-
-function claimOf(owner: string, session: string, message: string, over: Partial<Claim> = {}): Claim {
-  return {
-    owner,
-    nodeId: 'node-1',
-    parts: [
-      {
-        rows: [{ key: session, prospect: session, device: 'd' }],
-        messages: [{ key: message, provider: 'p', device: 'd', id: message }],
-      },
-    ],
-    whole: true,
-    staleAfterMs: 1000,
-    tokenAbove: 0,
-    ...over,
-  }
-}
-
-function settlementOf(
-  owner: string,
-  session: string,
-  message: string,
-  fencingToken: number,
-  over: Partial<Settlement> = {},
-): Settlement {
-  return {
-    owner,
-    nodeId: 'node-1',
-    rows: [{ key: session, fencingToken }],
-    messages: [{ key: message, provider: 'p', device: 'd', id: message }],
-    outcome: 'completed',
-    retentionMs: 10_000,
-    error: null,
-    response: null,
-    ...over,
-  }
-}
+import { acquire, claimOf, settlementOf } from './store-items.ts'
 
 afterEach(() => vi.restoreAllMocks())
 
@@ -46,12 +9,6 @@ describe('memory store', () => {
   function open(start = 1_000_000) {
     const clock = { now: start }
     return { clock, store: memoryStore({ now: () => clock.now }) }
-  }
-
-  async function acquire(store: ReturnType<typeof memoryStore>, claim: Claim): Promise<number> {
-    const [[part] = []] = await store.claim([claim])
-    if (part?.outcome !== 'acquired') throw new Error(`not acquired: ${part?.outcome}`)
-    return part.fencingToken
   }
 
   test('a system clock that is set back revives no lease and shrinks no token', async () => {
