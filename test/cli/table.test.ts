@@ -1,0 +1,41 @@
+import { expect, test } from 'vitest'
+import { formatDuration, formatTable } from '../../src/cli/table.ts'
+
+const columns = [
+  { title: 'ID', least: 5 },
+  { title: 'NODE', least: 4 },
+  { title: 'TOKEN', align: 'right' as const },
+]
+const rows = [
+  ['wamid.0123456789', 'node-a', '17'],
+  ['x', 'b', '123456'],
+]
+
+test('a table is as wide as its cells', () => {
+  expect(formatTable(columns, rows).split('\n')).toEqual([
+    'ID                NODE     TOKEN',
+    'wamid.0123456789  node-a      17',
+    'x                 b       123456',
+  ])
+})
+
+test('a table fits the terminal: the widest cells lose their middle, others stay whole', () => {
+  const lines = formatTable(columns, rows, 25).split('\n')
+  expect(lines).toEqual(['ID         NODE     TOKEN', 'wami…6789  node-a      17', 'x          b       123456'])
+  expect(
+    Math.max(
+      ...formatTable(columns, rows, 3)
+        .split('\n')
+        .map((line) => line.length),
+    ),
+  ).toBe(5 + 2 + 4 + 2 + 6)
+})
+
+test('what strangers write cannot move the cursor or break a line', () => {
+  expect(formatTable([{ title: 'ID' }], [['a\u001b[2J\nb\u202e']])).toBe('ID\na\ufffd[2J\ufffdb\ufffd')
+})
+
+test('durations', () => {
+  const shown = [-5, 0, 449, 9_999, 59_999, 185_000, 7_800_000, 356_400_000].map(formatDuration)
+  expect(shown).toEqual(['0.0s', '0.0s', '0.4s', '9.9s', '59s', '3m 05s', '2h 10m', '4d 03h'])
+})
