@@ -2,9 +2,10 @@
 import { decide, type Found, type RowFound } from './decide.ts'
 import type { Query, Row } from './mysql-connection.ts'
 import {
+  deleteHeld,
   FOUND,
   findForClaims,
-  giveBackRows,
+  type Hold,
   markContended,
   overwriteRows,
   type RowToTake,
@@ -25,7 +26,7 @@ export async function claimBatch(query: Query, names: TableNames, claims: readon
   const changes = changesOf(claims, verdicts, found)
   const contended = decisions.flatMap((decision) => decision.markContended)
   if (changes.overwrite.length > 0) await query(overwriteRows(names, changes.overwrite))
-  if (changes.giveBack.length > 0) await query(giveBackRows(names, changes.giveBack))
+  if (changes.giveBack.length > 0) await query(deleteHeld(names, changes.giveBack))
   if (contended.length > 0) await query(markContended(names, contended))
   return verdicts
 }
@@ -69,7 +70,7 @@ function rowFound(row: Row): RowFound {
 /** What the insert has not done already. */
 interface Changes {
   readonly overwrite: RowToTake[]
-  readonly giveBack: string[]
+  readonly giveBack: Hold[]
 }
 
 function changesOf(claims: readonly Claim[], verdicts: readonly ClaimVerdict[], found: Found): Changes {
@@ -101,6 +102,9 @@ function unlikeVerdict(
 }
 
 /** Rows just inserted, or left by a first try of this claim whose answer was lost. */
-function ownRows(claim: Claim, part: ClaimPart, found: Found): string[] {
-  return part.rows.map((row) => row.key).filter((key) => found.rows.get(key)?.owner === claim.owner)
+function ownRows(claim: Claim, part: ClaimPart, found: Found): Hold[] {
+  return part.rows.flatMap(({ key }): Hold[] => {
+    const row = found.rows.get(key)
+    return row?.owner === claim.owner ? [[key, claim.owner, row.fencingToken]] : []
+  })
 }

@@ -5,7 +5,6 @@ import {
   deleteHeld,
   findHandlers,
   findHolders,
-  giveBackRows,
   type Hold,
   holdsOf,
   renewHeld,
@@ -69,8 +68,8 @@ async function settleOneByOne(
   const others = settlements.filter((settlement) => !held.includes(settlement))
   const messageKeys = others.flatMap((settlement) => settlement.messages.map((message) => message.key))
   const handlers = messageKeys.length > 0 ? await findHands(query, findHandlers(names, messageKeys)) : new Map()
-  const heldKeys = keysOf(holdsOf(held))
-  if (heldKeys.length > 0) await query(giveBackRows(names, heldKeys))
+  const heldRows = holdsOf(held)
+  if (heldRows.length > 0) await query(deleteHeld(names, heldRows))
   await write(query, names, held)
   return settlements.map((settlement) =>
     held.includes(settlement) || isSettledAlready(settlement, handlers) ? 'settled' : 'lost',

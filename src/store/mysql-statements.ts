@@ -130,15 +130,6 @@ export function markContended({ sessions }: TableNames, keys: readonly string[])
   }
 }
 
-/** Removes rows that this transaction has locked. */
-export function giveBackRows({ sessions }: TableNames, keys: readonly string[]): Statement {
-  return {
-    // The form for several tables, since only that one can name an index.
-    sql: `DELETE held FROM ${sessions} AS held FORCE INDEX (PRIMARY) WHERE session_key IN (?)`,
-    values: [sorted(keys)],
-  }
-}
-
 /** A row in somebody's hands, as renewals and settlements compare it. */
 export type Hold = readonly [key: string, owner: string, fencingToken: number]
 
@@ -158,7 +149,11 @@ function heldValues(holds: readonly Hold[]): unknown[] {
   return [inOrder.map(([key]) => key), inOrder]
 }
 
-/** Removes those rows that are still in these hands; how many, its answer tells. */
+/**
+ * Removes those rows that are still in these hands; how many, its answer tells. In the form for several
+ * tables, since only that one can name an index; and it keeps to the keys only because it reads another
+ * column too, else the optimizer takes the whole primary key for an index that covers it all, and scans that.
+ */
 export function deleteHeld({ sessions }: TableNames, holds: readonly Hold[]): Statement {
   return {
     sql: `DELETE held FROM ${sessions} AS held FORCE INDEX (PRIMARY) WHERE ${IS_HELD}`,

@@ -1,0 +1,61 @@
+/** A proxy before a MySQL server, that loses what it is told to lose. */
+import { once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
+
+/** What happens to a packet: passed on, kept back, or the connection is cut before or after it has gone on. */
+export type Fate = 'pass' | 'hold' | 'cut' | 'pass-then-cut'
+
+/** A running proxy. */
+export interface MysqlProxy {
+  /** The server's URL, by way of the proxy. */
+  readonly url: string
+  /** Decides about each packet from a client, by its text. */
+  decide: (text: string) => Fate
+  /** Cuts all connections and stops. */
+  close(): Promise<void>
+}
+
+/** Starts a proxy on a free loopback port. */
+export async function startMysqlProxy(serverUrl: string): Promise<MysqlProxy> {
+  const target = new URL(serverUrl)
+  const sockets = new Set<Socket>()
+  const server = createServer((client) => {
+    const upstream = connect(Number(target.port), target.hostname)
+    const cut = () => {
+      client.destroy()
+      upstream.destroy()
+    }
+    for (const socket of [client, upstream]) {
+      sockets.add(socket)
+      socket.on('error', cut).on('close', cut)
+    }
+    let isDeaf = false
+    upstream.on('data', (chunk) => {
+      if (isDeaf) cut()
+      else client.write(chunk)
+    })
+    client.on('data', (chunk) => {
+      const fate = proxy.decide(chunk.toString('latin1'))
+      if (fate === 'cut') cut()
+      if (fate === 'pass' || fate === 'pass-then-cut') upstream.write(chunk)
+      // The answer proves that the server has done it; then nobody hears it.
+      isDeaf = fate === 'pass-then-cut'
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('the system gave no port')
+  const url = new URL(serverUrl)
+  url.port = String(address.port)
+  const proxy: MysqlProxy = {
+    url: url.href,
+    decide: () => 'pass',
+    async close() {
+      for (const socket of sockets) socket.destroy()
+      server.close()
+      await once(server, 'close')
+    },
+  }
+  return proxy
+}
