@@ -130,6 +130,11 @@ export async function messageOf(store: Store, key: string): Promise<MessageRow |
   return rows.find(({ status }) => status !== 'processing')
 }
 
+/** Two times that a store may have read one after the other, while it was busy. */
+export function assertNear(actualMs: number, expectedMs: number): void {
+  assert.ok(Math.abs(actualMs - expectedMs) < SHORT_MS, `${actualMs} ms is not about ${expectedMs} ms`)
+}
+
 /** The one and only item. */
 export function only<T>(items: readonly T[]): T {
   assert.equal(items.length, 1, `expected one item, got ${items.length}`)

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import type { Store } from '../store/store.ts'
 import {
   acquire,
+  assertNear,
   claimOf,
   complete,
   keysHeld,
@@ -60,7 +61,7 @@ export const batchChecks: readonly Check[] = [
       assert.deepEqual(await store.renew(renewals), [[true], [true]])
       for (const [index, key] of ['A', 'B'].entries()) {
         const { renewedAt, expiresAt } = await rowOf(store, key)
-        assert.ok(Math.abs(expiresAt - renewedAt - LONG_MS * (index + 1)) <= 1)
+        assertNear(expiresAt - renewedAt, LONG_MS * (index + 1))
       }
     },
   },

@@ -5,6 +5,7 @@ import type { Store } from '../store/store.ts'
 import {
   acquire,
   ask,
+  assertNear,
   claimOf,
   claimOnce,
   complete,
@@ -147,6 +148,30 @@ export const claimChecks: readonly Check[] = [
     promise: 'a claim repeated under the same owner finds its own rows, and can be settled',
     run: async ({ open }) => repeatedClaim(await open(), await open()),
   },
+  {
+    promise: 'a whole claim repeated after it lost a row gives back the rows of its first try',
+    run: async ({ open }) => {
+      const store = await open()
+      const claim = claimOf([part(['A'], ['m1']), part(['B'], ['m2'])], { whole: true })
+      assert.deepEqual(outcomes(await claimOnce(store, claim)), ['acquired', 'acquired'])
+      await store.release(['B'])
+      const { owner } = await acquire(store, part(['B'], ['m3']))
+      assert.deepEqual(outcomes(await claimOnce(store, claim)), ['free', 'held'])
+      assert.deepEqual(await keysHeld(store), ['B'])
+      assert.equal((await rowOf(store, 'B')).owner, owner)
+    },
+  },
+  {
+    promise: 'a claim repeated after somebody else completed its message gives back the rows of its first try',
+    run: async ({ open }) => {
+      const store = await open()
+      const claim = claimOf([part(['A'], ['m'])])
+      await claimOnce(store, claim)
+      await complete(store, 'm')
+      assert.deepEqual(outcomes(await claimOnce(store, claim)), ['completed'])
+      assert.deepEqual(await keysHeld(store), [])
+    },
+  },
 ]
 
 async function freeRow(store: Store): Promise<void> {
@@ -160,8 +185,8 @@ async function freeRow(store: Store): Promise<void> {
   const who = { key: 'A', prospect: '+49 1', device: 'bot', owner, nodeId: 'node-7' }
   assert.deepEqual(rest, { ...who, fencingToken: lease.token, contended: false, stale: false })
   assert.ok(Math.abs(Date.now() - lockedAt) < CLOCKS_APART_MS, `lockedAt is no epoch time in ms: ${lockedAt}`)
-  assert.ok(Math.abs(renewedAt - lockedAt) <= 1)
-  assert.ok(Math.abs(expiresAt - lockedAt - LONG_MS) <= 1, `the lease lasts ${expiresAt - lockedAt} ms`)
+  assertNear(renewedAt, lockedAt)
+  assertNear(expiresAt - lockedAt, LONG_MS)
 }
 
 async function heldRow(first: Store, second: Store): Promise<void> {

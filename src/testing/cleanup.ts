@@ -1,7 +1,7 @@
 /** What the clean-up takes, and what it must leave. */
 import assert from 'node:assert/strict'
 import type { Store } from '../store/store.ts'
-import { acquire, ask, complete, keysHeld, LONG_MS, messageOf, only, part, renew, rowOf, settle } from './asking.ts'
+import { acquire, ask, complete, keysHeld, LONG_MS, messageOf, part, rowOf } from './asking.ts'
 import { untilClockPasses, untilForgotten, untilStale } from './waiting.ts'
 import type { Check } from './world.ts'
 
@@ -65,10 +65,6 @@ export const cleanupChecks: readonly Check[] = [
     promise: 'a clean-up takes at most as many rows of each table as asked, and tells how many',
     run: async ({ open }) => bounded(await open()),
   },
-  {
-    promise: 'a row that is renewed at the very moment of a clean-up lives, or its renewal is refused',
-    run: async ({ open }) => renewedMeanwhile(await open(), await open()),
-  },
 ]
 
 async function bounded(store: Store): Promise<void> {
@@ -87,17 +83,4 @@ async function bounded(store: Store): Promise<void> {
     assert.equal((await store.messages({ limit: 100 })).length, before - report.messages)
   }
   assert.deepEqual(await keysHeld(store), [])
-}
-
-async function renewedMeanwhile(holder: Store, cleaner: Store): Promise<void> {
-  for (let turn = 0; turn < 50; turn++) {
-    const lease = await acquire(holder, part(['A'], [`m ${turn}`]), { staleAfterMs: 1 })
-    await untilStale(holder, 'A')
-    const [verdict, report] = await Promise.all([renew(holder, lease), cleaner.cleanup(EVERYTHING)])
-    const rows = await holder.sessions({ keys: ['A'], limit: 1 })
-    const isRenewed = only(verdict)
-    assert.equal(rows.length, isRenewed ? 1 : 0, `turn ${turn}: renewed ${isRenewed}, ${rows.length} rows left`)
-    assert.equal(report.sessions, isRenewed ? 0 : 1)
-    assert.equal(await settle(holder, lease), isRenewed ? 'settled' : 'lost')
-  }
 }

@@ -4,6 +4,7 @@ import type { Store, StoreSettings } from '../store/store.ts'
 import { batchChecks } from './batches.ts'
 import { claimChecks } from './claims.ts'
 import { cleanupChecks } from './cleanup.ts'
+import { collisionChecks } from './collisions.ts'
 import { keyChecks } from './keys.ts'
 import { lifecycleChecks } from './lifecycle.ts'
 import { lookInsideChecks } from './look-inside.ts'
@@ -41,6 +42,7 @@ const CHECKS: readonly Check[] = [
   ...batchChecks,
   ...lookInsideChecks,
   ...cleanupChecks,
+  ...collisionChecks,
   ...raceChecks,
   ...trafficChecks,
 ]

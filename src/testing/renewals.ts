@@ -1,7 +1,7 @@
 /** The heartbeat. */
 import assert from 'node:assert/strict'
 import type { Store } from '../store/store.ts'
-import { acquire, ask, LONG_MS, part, renew, rowOf, SHORT_MS, settle } from './asking.ts'
+import { acquire, ask, assertNear, LONG_MS, part, renew, rowOf, SHORT_MS, settle } from './asking.ts'
 import { until, untilStale } from './waiting.ts'
 import type { Check } from './world.ts'
 
@@ -22,7 +22,7 @@ export const renewChecks: readonly Check[] = [
         return (await rowOf(store, 'A')).renewedAt > before.renewedAt
       })
       const { renewedAt, expiresAt, ...after } = await rowOf(store, 'A')
-      assert.ok(Math.abs(expiresAt - renewedAt - LONG_MS * 2) <= 1)
+      assertNear(expiresAt - renewedAt, LONG_MS * 2)
       assert.deepEqual({ ...before, ...after }, before)
     },
   },

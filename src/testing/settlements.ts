@@ -4,6 +4,7 @@ import type { Store } from '../store/store.ts'
 import {
   acquire,
   ask,
+  assertNear,
   complete,
   keysHeld,
   type Lease,
@@ -181,7 +182,7 @@ async function completedSettlement(store: Store): Promise<void> {
   const written = await messageOf(store, 'm1')
   assert.ok(written?.finishedAt && written.expiresAt)
   const { finishedAt, expiresAt, ...rest } = written
-  assert.ok(Math.abs(expiresAt - finishedAt - LONG_MS) <= 1)
+  assertNear(expiresAt - finishedAt, LONG_MS)
   assert.deepEqual(rest, {
     key: 'm1',
     provider: 'whatsapp-cloud',

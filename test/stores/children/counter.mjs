@@ -4,6 +4,7 @@
  * Arguments: store URL, table prefix, counter file, how often to add (0: acquire, say so, and hang).
  */
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { readFile, writeFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { mysqlStore } from '../../../dist/store/mysql.js'
@@ -14,21 +15,21 @@ const [url, tablePrefix, counterFile, times] = process.argv.slice(2)
 const open = url.startsWith('sqlite:') ? sqliteStore : mysqlStore
 const store = await open(url, { tablePrefix, timeoutMs: 10_000 })
 const nodeId = `node-${process.pid}`
-const STALE_AFTER_MS = 1500
+const staleAfterMs = 1500
 
 await store.migrate()
 console.log('ready')
-process.stdin.once('data', async () => {
-  if (times === '0') {
-    const { fencingToken } = await acquire([])
-    console.log(`holding ${fencingToken}`)
-    return
-  }
-  for (let turn = 0; turn < Number(times); turn++) await addOne(`${process.pid} ${turn}`)
-  await store.close()
-  console.log('done')
-  process.exit(0)
-})
+await once(process.stdin, 'data')
+if (times === '0') {
+  const { fencingToken } = await acquire([])
+  console.log(`holding ${fencingToken}`)
+  // Until it is killed; standard input alone would keep it for as long as the test lives.
+  await new Promise((resolve) => setTimeout(resolve, 600_000))
+}
+for (let turn = 0; turn < Number(times); turn++) await addOne(`${process.pid} ${turn}`)
+await store.close()
+console.log('done')
+process.exit(0)
 
 async function addOne(id) {
   const messages = [{ key: `message ${id}`, provider: 'test', device: null, id }]
@@ -54,7 +55,7 @@ async function addOne(id) {
 async function acquire(messages) {
   const owner = randomUUID()
   const parts = [{ rows: [{ key: 'counter', prospect: null, device: null }], messages }]
-  const claim = { owner, nodeId, parts, whole: true, staleAfterMs: STALE_AFTER_MS, tokenAbove: 0 }
+  const claim = { owner, nodeId, parts, whole: true, staleAfterMs, tokenAbove: 0 }
   for (;;) {
     const [[verdict]] = await repeatOnConflict(() => store.claim([claim]))
     if (verdict.outcome === 'acquired') return { owner, fencingToken: verdict.fencingToken }
