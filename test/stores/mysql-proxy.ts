@@ -11,6 +11,8 @@ export interface MysqlProxy {
   readonly url: string
   /** Decides about each packet from a client, by its text. */
   decide: (text: string) => Fate
+  /** Cuts all connections; new ones are welcome. */
+  cutAll(): void
   /** Cuts all connections and stops. */
   close(): Promise<void>
 }
@@ -51,8 +53,12 @@ export async function startMysqlProxy(serverUrl: string): Promise<MysqlProxy> {
   const proxy: MysqlProxy = {
     url: url.href,
     decide: () => 'pass',
-    async close() {
+    cutAll() {
       for (const socket of sockets) socket.destroy()
+      sockets.clear()
+    },
+    async close() {
+      proxy.cutAll()
       server.close()
       await once(server, 'close')
     },
