@@ -124,6 +124,8 @@ export function createClaims(engine: Engine): Claims {
         turn.completed.set(message.key, message)
         dropCompleted(turn)
         if (turn.parts.length === 0) finishWithout(turn)
+        // What it waited for may have been this message alone.
+        else lines.enter(turn)
       }
     }
   }

@@ -1,0 +1,32 @@
+/** The public door. */
+export type {
+  Delivery,
+  DeliveryMessage,
+  DeliveryOutcome,
+  HandlerResult,
+  Hold,
+  MessageKind,
+  SettleResult,
+  Withheld,
+} from './engine/delivery.ts'
+export { ClosedError, KeyError, LeaseLostError, OptionsError, ReentryError } from './engine/errors.ts'
+export type { ClaimEvent, EventName, Listener, LockEvents } from './engine/events.ts'
+export type { Inspection, LockStats, MessagesFilter, SessionInfo, SessionsFilter } from './engine/inspection.ts'
+export type { Lease } from './engine/lease.ts'
+export { createSessionLock, type RunResult, type SessionLock, type WaitOptions } from './engine/lock.ts'
+export type { AnswerHook, ResolvedOptions, SessionLockOptions } from './engine/options.ts'
+export type { RunKey } from './engine/plan.ts'
+export * from './http/express.ts'
+export type { KeyFields, KeyParts, KeyReader } from './providers/generic.ts'
+export type { StoreSource } from './store/open.ts'
+export {
+  type CleanupReport,
+  type MessageRow,
+  type MessageStatus,
+  type SessionRow,
+  type Store,
+  StoreError,
+  type StoreErrorKind,
+  type StoreSettings,
+  type StoreStats,
+} from './store/store.ts'
