@@ -1,0 +1,102 @@
+/** Group commit: what arrives while a batch is written goes in the next, and one bad item harms only itself. */
+import { expect, test } from 'vitest'
+import { createBatches } from '../../src/engine/batches.ts'
+import { nodePort } from '../../src/engine/port.ts'
+import { StoreError } from '../../src/store/store.ts'
+
+function batchesOf(write: (items: readonly string[]) => Promise<readonly string[]>) {
+  return createBatches<string, string>({
+    port: nodePort,
+    write,
+    // `a1` and `a2` name the same row, `a`.
+    addKeys: (item, keys) => keys.push(item[0] as string),
+    maxItems: 4,
+    conflictsForMs: 200,
+  })
+}
+
+function answer(items: readonly string[]): string[] {
+  return items.map((item) => item.toUpperCase())
+}
+
+test('what comes together is written together, each item gets its own answer', async () => {
+  const written: string[][] = []
+  const batches = batchesOf(async (items) => {
+    written.push([...items])
+    return answer(items)
+  })
+  const verdicts = await Promise.all(['a', 'b', 'c', 'd', 'e'].map((item) => batches.submit(item)))
+  expect(verdicts).toEqual(['A', 'B', 'C', 'D', 'E'])
+  expect(written).toEqual([['a', 'b', 'c', 'd'], ['e']])
+})
+
+test('while one batch is written the next one gathers', async () => {
+  const written: string[][] = []
+  let finish = () => undefined as unknown
+  const batches = batchesOf((items) => {
+    written.push([...items])
+    return new Promise((resolve) => {
+      finish = () => resolve(answer(items))
+    })
+  })
+  const first = batches.submit('a')
+  await new Promise(setImmediate)
+  const rest = ['b', 'c'].map((item) => batches.submit(item))
+  await new Promise(setImmediate)
+  expect(written).toEqual([['a']])
+  finish()
+  await first
+  await new Promise(setImmediate)
+  expect(written).toEqual([['a'], ['b', 'c']])
+  finish()
+  expect(await Promise.all(rest)).toEqual(['B', 'C'])
+})
+
+test('two items of one key never share a batch, and keep their order', async () => {
+  const written: string[][] = []
+  const batches = batchesOf(async (items) => {
+    written.push([...items])
+    return answer(items)
+  })
+  await Promise.all(['a1', 'b1', 'a2', 'c1', 'a3', 'b2'].map((item) => batches.submit(item)))
+  expect(written).toEqual([['a1', 'b1', 'c1'], ['a2', 'b2'], ['a3']])
+})
+
+test('a batch refused for its data is halved until the culprit stands alone', async () => {
+  const batches = batchesOf(async (items) => {
+    if (items.includes('c')) throw new StoreError('data', 'no c')
+    return answer(items)
+  })
+  const results = await Promise.allSettled(['a', 'b', 'c', 'd'].map((item) => batches.submit(item)))
+  expect(results.map((result) => (result.status === 'fulfilled' ? result.value : 'refused'))).toEqual([
+    'A',
+    'B',
+    'refused',
+    'D',
+  ])
+})
+
+test('a deadlock is tried again with the same items; one that never ends becomes an error', async () => {
+  let conflicts = 3
+  const tries: string[][] = []
+  const batches = batchesOf(async (items) => {
+    tries.push([...items])
+    if (conflicts-- > 0) throw new StoreError('conflict', 'deadlock')
+    return answer(items)
+  })
+  expect(await Promise.all([batches.submit('a'), batches.submit('b')])).toEqual(['A', 'B'])
+  expect(tries).toEqual(Array.from({ length: 4 }, () => ['a', 'b']))
+  conflicts = Number.POSITIVE_INFINITY
+  await expect(batches.submit('c')).rejects.toMatchObject({ kind: 'unreachable' })
+})
+
+test('a batch whose answer was lost is repeated once', async () => {
+  let lost = 1
+  const batches = batchesOf(async (items) => {
+    if (lost-- > 0) throw new StoreError('unreachable', 'cut off', { answerLost: true })
+    return answer(items)
+  })
+  expect(await batches.submit('a')).toBe('A')
+  lost = 2
+  await expect(batches.submit('a')).rejects.toMatchObject({ answerLost: true })
+})

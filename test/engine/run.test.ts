@@ -1,0 +1,305 @@
+/** `lock.run` and what one process promises: order, re-entry, followers, closing, events, logs. */
+import { pino } from 'pino'
+import { expect, onTestFinished, test } from 'vitest'
+import { createSessionLock, KeyError, type SessionLockOptions, StoreError } from '../../src/index.ts'
+import { memoryStore } from '../../src/store/memory.ts'
+import type { Store } from '../../src/store/store.ts'
+
+const SETTINGS = { tablePrefix: 'session_lock_', timeoutMs: 1000 }
+
+function lockOver(options: SessionLockOptions = {}) {
+  const lock = createSessionLock({ store: memoryStore(SETTINGS), logger: false, ...options })
+  onTestFinished(() => lock.close())
+  return lock
+}
+
+/** A handler that runs until it is told to end. */
+function gate() {
+  let open: (value?: unknown) => void = () => undefined
+  let fail: (error: Error) => void = () => undefined
+  let enter: () => void = () => undefined
+  const entered = new Promise<void>((resolve) => {
+    enter = resolve
+  })
+  const opened = new Promise((resolve, reject) => {
+    open = resolve
+    fail = reject
+  })
+  const work = () => {
+    enter()
+    return opened
+  }
+  return { work, entered, open, fail }
+}
+
+const turn = () => new Promise((resolve) => setTimeout(resolve, 20))
+
+test('a message is processed once, and its value comes back', async () => {
+  const lock = lockOver()
+  const key = { messageId: 'm1', prospect: '4917', device: 'bot' }
+  expect(await lock.run(key, (lease) => lease.messageIds)).toEqual({
+    status: 'processed',
+    value: ['m1'],
+    takeover: false,
+  })
+  expect(await lock.run(key, () => 'again')).toEqual({ status: 'duplicate', of: 'completed' })
+})
+
+test('a message alone, a session alone, a session by name', async () => {
+  const lock = lockOver()
+  expect((await lock.run({ messageId: 'm1' }, () => 1)).status).toBe('processed')
+  expect((await lock.run({ messageId: 'm1' }, () => 1)).status).toBe('duplicate')
+  for (const key of [{ prospect: 'p', device: 'd' }, { session: 'nightly' }]) {
+    const first = gate()
+    const running = lock.run(key, first.work)
+    await first.entered
+    expect((await lock.run(key, () => 2, { lockWaitMs: 0 })).status).toBe('busy')
+    first.open()
+    await running
+    // A session can be had again and again: it writes no message.
+    expect((await lock.run(key, () => 3)).status).toBe('processed')
+  }
+  expect(await lock.messages()).toHaveLength(1)
+  expect(await lock.sessions()).toEqual([])
+})
+
+test('a key that names nothing, or wrongly, is refused with the field’s name', async () => {
+  const lock = lockOver()
+  await expect(lock.run({}, () => 1)).rejects.toThrow(/messageId, or prospect/)
+  await expect(lock.run({ messageId: 7 as unknown as string }, () => 1)).rejects.toThrow(KeyError)
+  await expect(lock.run({ mesageId: 'x' } as object, () => 1)).rejects.toThrow(/mesageId is unknown/)
+})
+
+test('what the work throws comes through, and the message may be handled again', async () => {
+  const lock = lockOver()
+  const key = { messageId: 'm1' }
+  await expect(lock.run(key, () => Promise.reject(new Error('no')))).rejects.toThrow('no')
+  expect(await lock.messages({ status: 'failed' })).toMatchObject([{ messageId: 'm1', attempts: 1, lastError: 'no' }])
+  expect((await lock.run(key, () => 1)).status).toBe('processed')
+  expect(await lock.messages()).toMatchObject([{ messageId: 'm1', attempts: 2, status: 'completed', lastError: null }])
+})
+
+test('different messages of a session run in order of arrival, one at a time', async () => {
+  const lock = lockOver()
+  const order: number[] = []
+  let running = 0
+  await Promise.all(
+    Array.from({ length: 200 }, (_, index) =>
+      lock.run({ messageId: `m${index}`, prospect: 'p', device: 'd' }, async () => {
+        running += 1
+        expect(running).toBe(1)
+        await Promise.resolve()
+        order.push(index)
+        running -= 1
+      }),
+    ),
+  )
+  expect(order).toEqual(Array.from({ length: 200 }, (_, index) => index))
+})
+
+test('when the first of several waiting duplicates fails, the first waiter gets it, and only he', async () => {
+  const lock = lockOver()
+  const key = { messageId: 'm1', prospect: 'p', device: 'd' }
+  const first = gate()
+  const failing = lock.run(key, first.work)
+  await first.entered
+  const waiters = [1, 2, 3].map((waiter) => lock.run(key, () => waiter))
+  first.fail(new Error('first failed'))
+  await expect(failing).rejects.toThrow('first failed')
+  expect(await Promise.all(waiters)).toEqual([
+    { status: 'processed', value: 1, takeover: false },
+    { status: 'duplicate', of: 'completed' },
+    { status: 'duplicate', of: 'completed' },
+  ])
+})
+
+test('a completed duplicate does not queue behind a long handler of its session', async () => {
+  const lock = lockOver({ lockWaitMs: 5000 })
+  await lock.run({ messageId: 'done', prospect: 'p', device: 'd' }, () => 1)
+  const long = gate()
+  const running = lock.run({ messageId: 'long', prospect: 'p', device: 'd' }, long.work)
+  await long.entered
+  expect(await lock.run({ messageId: 'done', prospect: 'p', device: 'd' }, () => 2)).toMatchObject({ of: 'completed' })
+  long.open()
+  await running
+})
+
+test('a follower is answered by the settlement’s verdict, not by the handler’s result', async () => {
+  const lock = lockOver({ staleAfterMs: 200, renew: false, lockWaitMs: 3000 })
+  const key = { messageId: 'm1', prospect: 'p', device: 'd' }
+  const zombie = gate()
+  const first = lock.run(key, zombie.work)
+  await zombie.entered
+  const second = gate()
+  const follower = lock.run(key, second.work)
+  // The first has lost its lease, the follower has taken over; now the first ends, with success.
+  await second.entered
+  zombie.open('zombie')
+  await first
+  const third = lock.run(key, () => 'third', { lockWaitMs: 50 })
+  expect(await third).toMatchObject({ status: 'duplicate', of: 'in_flight' })
+  second.open('second')
+  expect(await follower).toEqual({ status: 'processed', value: 'second', takeover: true })
+})
+
+test('a handler that claims its own session is told so; after its end, anybody may', async () => {
+  const lock = lockOver()
+  const key = { messageId: 'm1', prospect: 'p', device: 'd' }
+  const inner = lock.run(key, async () => {
+    await turn()
+    return lock.run({ messageId: 'm2', prospect: 'p', device: 'd' }, () => 1)
+  })
+  await expect(inner).rejects.toMatchObject({ code: 'REENTRY' })
+  await lock.run({ messageId: 'm3', prospect: 'p', device: 'd' }, async () => {
+    // Another session is nobody's own.
+    expect((await lock.run({ messageId: 'm4', prospect: 'other' }, () => 1)).status).toBe('processed')
+  })
+})
+
+test('close refuses who waits, lets the handler finish, and keeps a store that is not its own', async () => {
+  const store = memoryStore(SETTINGS)
+  const lock = createSessionLock({ store, logger: false })
+  const first = gate()
+  const running = lock.run({ messageId: 'm1', prospect: 'p' }, first.work)
+  await first.entered
+  const waiting = lock.run({ messageId: 'm2', prospect: 'p' }, () => 1)
+  const refused = expect(waiting).rejects.toMatchObject({ code: 'CLOSED' })
+  const closing = lock.close()
+  await refused
+  await expect(lock.run({ messageId: 'm3' }, () => 1)).rejects.toMatchObject({ code: 'CLOSED' })
+  first.open('done')
+  expect(await running).toMatchObject({ status: 'processed', value: 'done' })
+  await closing
+  expect(await store.messages({ limit: 10 })).toMatchObject([{ messageId: 'm1', status: 'completed' }])
+})
+
+test('close does not wait for a handler for ever', async () => {
+  const lock = createSessionLock({ store: memoryStore(SETTINGS), logger: false, closeTimeoutMs: 50 })
+  const first = gate()
+  void lock.run({ messageId: 'm1' }, first.work)
+  await first.entered
+  await lock.close()
+  first.open()
+})
+
+test('every outcome is an event, and a listener that throws harms nobody', async () => {
+  const lock = lockOver()
+  const seen: string[] = []
+  for (const name of ['acquired', 'duplicate', 'busy', 'released', 'failed'] as const) {
+    lock.on(name, (event) => {
+      seen.push(`${name} ${event.messageIds}`)
+      throw new Error('a listener that throws')
+    })
+  }
+  const key = (messageId: string) => ({ messageId, prospect: 'p' })
+  const first = gate()
+  const running = lock.run(key('m1'), first.work)
+  await first.entered
+  await lock.run(key('m1'), () => 1, { lockWaitMs: 0 })
+  await lock.run(key('m2'), () => 1, { lockWaitMs: 0 })
+  first.open()
+  await running
+  await lock.run(key('m1'), () => 1)
+  await lock.run(key('m3'), () => Promise.reject(new Error('no'))).catch(() => undefined)
+  expect(seen).toEqual([
+    'acquired m1',
+    'duplicate m1',
+    'busy m2',
+    'released m1',
+    'duplicate m1',
+    'acquired m3',
+    'failed m3',
+  ])
+})
+
+/** A store that is down until it is told otherwise. */
+function brokenStore(): { store: Store; mend: () => void } {
+  const store = memoryStore(SETTINGS)
+  let down = true
+  const fail = () => Promise.reject(new StoreError('unreachable', 'the store is down'))
+  const broken: Store = Object.assign(Object.create(store), {
+    claim: (claims: Parameters<Store['claim']>[0]) => (down ? fail() : store.claim(claims)),
+  })
+  return {
+    store: broken,
+    mend: () => {
+      down = false
+    },
+  }
+}
+
+test('a store that is down rejects, and is used again once it is back', async () => {
+  const { store, mend } = brokenStore()
+  const lock = lockOver({ store })
+  const errors: string[] = []
+  lock.on('store_error', ({ during, kind }) => errors.push(`${during}: ${kind}`))
+  await expect(lock.run({ messageId: 'm1' }, () => 1)).rejects.toMatchObject({ kind: 'unreachable' })
+  expect(errors).toEqual(['claim: unreachable'])
+  mend()
+  expect((await lock.run({ messageId: 'm1' }, () => 1)).status).toBe('processed')
+})
+
+test('onStoreError: allow handles without protection, counted and logged', async () => {
+  const { store } = brokenStore()
+  const lines: string[] = []
+  const logger = pino({ level: 'debug' }, { write: (line: string) => void lines.push(line) })
+  const lock = lockOver({ store, logger, onStoreError: 'allow' })
+  expect(await lock.run({ messageId: 'm1' }, (lease) => lease.fencingToken)).toMatchObject({
+    status: 'processed',
+    value: 0,
+  })
+  expect((await lock.stats()).node).toMatchObject({ unprotected: 1, storeErrors: 1 })
+  expect(lines.join()).toContain('UNPROTECTED')
+})
+
+test('the log has one line an outcome, at its level, and masks numbers on request', async () => {
+  const lines: Array<{ level: number; msg: string; session: string; messageId: string }> = []
+  const logger = pino({ level: 'debug' }, { write: (line: string) => void lines.push(JSON.parse(line)) })
+  const lock = lockOver({ logger, maskProspects: true })
+  const key = { messageId: 'wamid.HBgLMTY1MDM4Nzk0MzkVAgASGBQz', prospect: '16503879439', device: '106540352242922' }
+  await lock.run(key, () => 1)
+  await lock.run(key, () => 1)
+  expect(lines.map(({ level, msg }) => [level, msg])).toEqual([
+    [20, 'acquired (new)'],
+    [20, 'released'],
+    [30, 'already locked — BLOCKING DUPLICATE'],
+  ])
+  expect(JSON.stringify(lines)).not.toContain('16503879439')
+  expect(JSON.stringify(lines)).not.toContain('HBgLMTY1')
+  expect(lines[0]?.session).toMatch(/9439/)
+})
+
+test('messages in hand are shown as processing, with their session', async () => {
+  const lock = lockOver()
+  const first = gate()
+  const running = lock.run({ messageId: 'm1', prospect: 'p', device: 'd' }, first.work)
+  await first.entered
+  expect(await lock.messages()).toMatchObject([{ messageId: 'm1', device: 'd', status: 'processing' }])
+  expect(await lock.sessions({ prospect: 'p' })).toMatchObject([
+    { messageIds: ['m1'], nodeId: lock.options.nodeId, stale: false },
+  ])
+  expect(await lock.sessions({ prospect: 'other' })).toEqual([])
+  expect((await lock.stats()).node).toMatchObject({ holding: 1, waiting: 0, acquired: 1 })
+  first.open()
+  await running
+})
+
+test('expired messages go with the clean-up', async () => {
+  const lock = lockOver({ retentionMs: 1 })
+  await lock.run({ messageId: 'm1' }, () => 1)
+  await turn()
+  expect(await lock.cleanup()).toEqual({ messages: 1, sessions: 0 })
+  expect((await lock.run({ messageId: 'm1' }, () => 1)).status).toBe('processed')
+})
+
+test('more waiters than maxWaiters are refused at once', async () => {
+  const lock = lockOver({ maxWaiters: 1, lockWaitMs: 5000 })
+  const first = gate()
+  const running = lock.run({ messageId: 'm1', prospect: 'p' }, first.work)
+  await first.entered
+  const waiting = lock.run({ messageId: 'm2', prospect: 'p' }, () => 2)
+  expect((await lock.run({ messageId: 'm3', prospect: 'p' }, () => 3)).status).toBe('busy')
+  first.open()
+  await running
+  expect((await waiting).status).toBe('processed')
+})
