@@ -39,7 +39,10 @@ export function createBodyReader(limitBytes: number): BodyReader {
     if (!isUnread(request)) return { body: parsedBody(request) }
     const before = request.body
     try {
-      for (const parser of parsers) await run(parser, request, response)
+      for (const parser of parsers) {
+        await run(parser, request, response)
+        if (request.body !== before) break
+      }
     } catch (error) {
       return { refusal: refuseBody(error), cause: error }
     }

@@ -1,5 +1,8 @@
 /** The middleware for Express 4 and 5, and for whatever calls its middleware as they do. */
 import type { ServerResponse } from 'node:http'
+// biome-ignore lint/suspicious/noTsIgnore: nothing is wrong where Express is there, as it is here
+/** @ts-ignore Where Express's types are absent, these are `any`, and nothing else changes. */
+import type { Request as ExpressRequest, Response as ExpressResponse, NextFunction } from 'express'
 import type { Delivery, DeliveryOutcome, Hold } from '../engine/delivery.ts'
 import { KeyError } from '../engine/errors.ts'
 import { createSessionLock, type SessionLock } from '../engine/lock.ts'
@@ -48,8 +51,8 @@ let defaultLock: SessionLock | undefined
  * app.use('/webhook', sessionLock({ store: 'sqlite:./bot.db', secret: process.env.APP_SECRET }))
  * app.post('/webhook', async (req, res) => { await reply(req.body); res.sendStatus(200) })
  */
-export function sessionLock(lockOrOptions?: SessionLockOptions): SessionLockMiddleware
 export function sessionLock<Lock extends ClaimingLock>(lockOrOptions: Lock): SessionLockMiddleware<Lock>
+export function sessionLock(lockOrOptions?: SessionLockOptions): SessionLockMiddleware
 export function sessionLock(lockOrOptions?: ClaimingLock | SessionLockOptions): SessionLockMiddleware<ClaimingLock> {
   const lock = lockFor(lockOrOptions)
   const claim = createClaimer(lock)
@@ -73,7 +76,11 @@ export function sessionLock(lockOrOptions?: ClaimingLock | SessionLockOptions): 
  * @example
  * app.post('/webhook', withSessionLock(lock, async (req, res) => { await reply(req.body); res.sendStatus(200) }))
  */
-export function withSessionLock<Request extends RequestLike, Response extends ServerResponse, Next extends NextLike>(
+export function withSessionLock<
+  Request extends RequestLike = ExpressRequest,
+  Response extends ServerResponse = ExpressResponse,
+  Next extends NextLike = NextFunction,
+>(
   lock: ClaimingLock,
   handler: (request: Request, response: Response, next: Next) => unknown,
 ): (request: Request, response: Response, next: Next) => void {

@@ -3,12 +3,13 @@
 import { request as httpRequest, type IncomingMessage, type Server } from 'node:http'
 import { createRequire } from 'node:module'
 import type { AddressInfo } from 'node:net'
-import express5, { type Express } from 'express'
+import { Readable } from 'node:stream'
+import express5, { type Express, type Response as ExpressResponse, type Request } from 'express'
 import { pino } from 'pino'
 import { afterEach } from 'vitest'
 import type { Delivery, DeliveryOutcome, HandlerResult, Hold, Withheld } from '../../src/engine/delivery.ts'
 import { resolveOptions, type SessionLockOptions } from '../../src/engine/options.ts'
-import type { ClaimingLock } from '../../src/http/express.ts'
+import { type ClaimingLock, sessionLock, withSessionLock } from '../../src/http/express.ts'
 
 const express4 = createRequire(import.meta.url)('express4') as typeof express5
 
@@ -55,8 +56,8 @@ export function post(url: string, body: unknown, headers: Record<string, string>
   })
 }
 
-/** Posts, and closes the connection after a while, or once the first bytes of the answer are there. */
-export function postAndLeave(url: string, body: unknown, leaveAfter: number | 'first bytes'): Promise<void> {
+/** Posts, and closes the connection at a moment, or once the first bytes of the answer are there. */
+export function postAndLeave(url: string, body: unknown, leaveAt: Promise<unknown> | 'first bytes'): Promise<void> {
   return new Promise((resolve) => {
     const request = httpRequest(url, { method: 'POST', headers: { 'content-type': 'application/json' } })
     const leave = () => {
@@ -66,15 +67,41 @@ export function postAndLeave(url: string, body: unknown, leaveAfter: number | 'f
     request.on('error', () => resolve())
     request.on('response', (response: IncomingMessage) => {
       response.on('error', () => resolve())
-      if (leaveAfter === 'first bytes') response.once('data', leave)
+      if (leaveAt === 'first bytes') response.once('data', leave)
       else response.resume()
     })
-    if (leaveAfter !== 'first bytes') setTimeout(leave, leaveAfter)
+    if (leaveAt !== 'first bytes') void leaveAt.then(leave)
     request.end(JSON.stringify(body))
   })
 }
 
+/** A moment that a test waits for, or lets come. */
+export interface Gate {
+  readonly passed: Promise<void>
+  pass(): void
+}
+
+export function gate(): Gate {
+  let pass: () => void = () => {}
+  const passed = new Promise<void>((resolve) => {
+    pass = resolve
+  })
+  return { passed, pass: () => pass() }
+}
+
 export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+
+/** An answer without an end. */
+export function endless(): Readable {
+  return Readable.from(
+    (async function* () {
+      while (true) {
+        yield 'more '
+        await pause(5)
+      }
+    })(),
+  )
+}
 
 /** A hold that remembers how it was settled. */
 export interface WatchedHold extends Hold {
@@ -130,4 +157,30 @@ export function lockThat(outcome: DeliveryOutcome | Error, options: SessionLockO
 /** A lock that gives every delivery to the handler, all of it. */
 export function lockThatGives(hold: Hold, options: SessionLockOptions = {}) {
   return lockThat({ outcome: 'acquired', hold }, options)
+}
+
+export type Handler = (req: Request, res: ExpressResponse) => unknown
+
+/** Makes bots with one handler, behind `app.use` or wrapped, on a lock that gives them everything. */
+export function botOn(express: typeof express5) {
+  return async (
+    handler: Handler,
+    more: { wrapped?: boolean; options?: SessionLockOptions; signal?: AbortSignal } = {},
+  ) => {
+    const hold = holdOf([0], more.signal ? { signal: more.signal } : {})
+    const { lock, lines } = lockThatGives(hold, more.options)
+    const app = express()
+    const errors: unknown[] = []
+    if (more.wrapped) app.post('/', withSessionLock(lock, handler))
+    else {
+      app.use(sessionLock(lock))
+      app.post('/', (req, res, next) => void (async () => handler(req, res))().catch(next))
+    }
+    app.use((error: unknown, _req: Request, res: ExpressResponse, next: (error: unknown) => void) => {
+      errors.push(error)
+      if (res.headersSent) next(error)
+      else res.status(500).send('error page')
+    })
+    return { url: await listen(app), hold, errors, lines }
+  }
 }

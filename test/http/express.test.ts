@@ -5,7 +5,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { createSessionLock } from '../../src/engine/lock.ts'
 import type { SessionLockOptions } from '../../src/engine/options.ts'
 import { sessionLock, whatsappHandshake, withSessionLock } from '../../src/http/express.ts'
-import { expressVersions, listen, pause, post, whatsapp } from './bot.ts'
+import { expressVersions, gate, listen, pause, post, postAndLeave, whatsapp } from './bot.ts'
 
 const closers: Array<() => Promise<void>> = []
 afterEach(async () => {
@@ -26,83 +26,86 @@ function newLock(options: SessionLockOptions = {}) {
 const outcomeOf = ({ status, headers }: Response) => [status, headers.get('session-lock')]
 
 describe.each(expressVersions)('%s', (_, express) => {
-  /** A bot whose handler takes a while, and remembers what it handled. */
-  async function slowBot(handleMs: number, options: SessionLockOptions = {}) {
+  /** A bot whose handler waits for the gate, and which remembers what it handled. */
+  async function botBehindGate(options: SessionLockOptions = {}) {
     const lock = newLock(options)
     const runs: string[][] = []
+    const [started, end] = [gate(), gate()]
     const app = express()
     app.use(sessionLock(lock))
     app.post('/', async (req, res) => {
       runs.push((req.sessionLock?.messages ?? []).map(({ id }) => String(id)))
-      await pause(handleMs)
+      started.pass()
+      await end.passed
       res.sendStatus(200)
     })
-    return { url: await listen(app), lock, runs }
+    return { url: await listen(app), lock, runs, started, end }
+  }
+
+  async function quickBot() {
+    const bot = await botBehindGate()
+    bot.end.pass()
+    return bot
   }
 
   it('the same message twice at once: one run, the second is told when the first is done', async () => {
-    const bot = await slowBot(300)
-    const answers = await Promise.all([post(bot.url, whatsapp('ada')), post(bot.url, whatsapp('ada'))])
-    expect(answers.map(outcomeOf).sort()).toEqual(
-      [
-        [200, 'duplicate'],
-        [200, null],
-      ].sort(),
-    )
+    const bot = await botBehindGate()
+    const answers = [post(bot.url, whatsapp('ada')), post(bot.url, whatsapp('ada'))]
+    await bot.started.passed
+    await pause(100)
+    bot.end.pass()
+    const names = (await Promise.all(answers)).map((answer) => String(outcomeOf(answer)))
+    expect(names.sort()).toEqual(['200,', '200,duplicate'])
     expect(bot.runs).toEqual([['wamid.ada']])
   })
 
   it('the same message while its handler outlasts the wait: 409, later 200', async () => {
-    const bot = await slowBot(400, { lockWaitMs: 100 })
+    const bot = await botBehindGate({ lockWaitMs: 50 })
     const first = post(bot.url, whatsapp('ada'))
-    await pause(50)
+    await bot.started.passed
     expect(outcomeOf(await post(bot.url, whatsapp('ada')))).toEqual([409, 'in-flight'])
+    bot.end.pass()
     await first
     expect(outcomeOf(await post(bot.url, whatsapp('ada')))).toEqual([200, 'duplicate'])
     expect(bot.runs).toHaveLength(1)
   })
 
   it('a delivery that mixes a seen with a new message hands over the new one', async () => {
-    const bot = await slowBot(0)
+    const bot = await quickBot()
     await post(bot.url, whatsapp('ada'))
-    await pause(20)
     expect(outcomeOf(await post(bot.url, whatsapp('ada', 'bob')))).toEqual([200, null])
     expect(bot.runs).toEqual([['wamid.ada'], ['wamid.bob']])
   })
 
-  it('a delivery whose other message is busy at the deadline: its own is handled, the rest comes again', async () => {
-    const bot = await slowBot(400, { lockWaitMs: 50 })
+  it('a delivery whose other message is in flight at the deadline: its own is handled, the rest comes again', async () => {
+    const bot = await botBehindGate({ lockWaitMs: 50 })
     const first = post(bot.url, whatsapp('ada'))
-    await pause(50)
-    expect(outcomeOf(await post(bot.url, whatsapp('ada', 'bob')))).toEqual([409, 'in-flight'])
+    await bot.started.passed
+    const second = post(bot.url, whatsapp('ada', 'bob'))
+    while (bot.runs.length < 2) await pause(5)
+    bot.end.pass()
+    expect(outcomeOf(await second)).toEqual([409, 'in-flight'])
     await first
     expect(outcomeOf(await post(bot.url, whatsapp('ada', 'bob')))).toEqual([200, 'duplicate'])
     expect(bot.runs).toEqual([['wamid.ada'], ['wamid.bob']])
   })
 
   it('the client gone while waiting: the message is handled all the same', async () => {
-    const bot = await slowBot(200)
+    const bot = await botBehindGate()
+    const other = JSON.stringify(whatsapp('ada')).replace('wamid.ada', 'wamid.ada2')
     const first = post(bot.url, whatsapp('ada'))
-    await pause(30)
-    const other = { ...whatsapp('ada') }
-    const second = JSON.stringify(other).replace('wamid.ada', 'wamid.ada2')
-    const leaving = new AbortController()
-    const left = fetch(bot.url, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: second,
-      signal: leaving.signal,
-    }).catch(() => undefined)
-    await pause(50)
-    leaving.abort()
-    await Promise.all([first, left])
-    await pause(500)
+    await bot.started.passed
+    await postAndLeave(bot.url, JSON.parse(other), pause(200))
+    expect(bot.runs).toHaveLength(1)
+    bot.end.pass()
+    await first
+    while (bot.runs.length < 2) await pause(5)
     expect(bot.runs).toEqual([['wamid.ada'], ['wamid.ada2']])
-    expect(outcomeOf(await post(bot.url, second))).toEqual([200, 'duplicate'])
+    expect(outcomeOf(await post(bot.url, JSON.parse(other)))).toEqual([200, 'duplicate'])
   })
 
   it('ids of wrong type or size: 400; at 512 bytes: handled', async () => {
-    const bot = await slowBot(0)
+    const bot = await quickBot()
     const withId = (id: unknown) => JSON.stringify(whatsapp('ada')).replace('"wamid.ada"', JSON.stringify(id))
     for (const id of [17, { a: 1 }, ['x'], true, 'x'.repeat(513), 'Ä'.repeat(300), 'x'.repeat(10_000)]) {
       expect(outcomeOf(await post(bot.url, withId(id)))).toEqual([400, 'invalid-key'])
@@ -119,7 +122,8 @@ describe.each(expressVersions)('%s', (_, express) => {
     let ended = false
     app.post(
       '/',
-      withSessionLock(lock, async (_req: Request, res: ExpressResponse) => {
+      // The types of both are Express's own, without a word.
+      withSessionLock(lock, async (_req, res) => {
         res.sendStatus(200)
         await pause(100)
         ended = true
@@ -146,7 +150,7 @@ describe.each(expressVersions)('%s', (_, express) => {
     const app = express()
     app.all(
       '/',
-      withSessionLock(newLock(), (req: Request, res: ExpressResponse) => res.json({ locked: !!req.sessionLock })),
+      withSessionLock(newLock(), (req, res) => res.json({ locked: !!req.sessionLock })),
     )
     const url = await listen(app)
     expect(await (await fetch(url)).json()).toEqual({ locked: false })
@@ -188,8 +192,18 @@ describe.each(expressVersions)('%s', (_, express) => {
     expect(seen?.fencingToken).toBeGreaterThan(0)
   })
 
+  it('a handler that claims its own session again is told so, and does not wait for itself', async () => {
+    const lock = newLock()
+    const app = express()
+    app.post('/', sessionLock(lock), (_req, res) => {
+      const again = lock.run({ prospect: 'ada', device: '1000' }, () => undefined)
+      again.then(undefined, (error: { code: string }) => res.status(200).send(error.code))
+    })
+    expect(await (await post(await listen(app), whatsapp('ada'))).text()).toBe('REENTRY')
+  })
+
   it('a closed lock: 503', async () => {
-    const bot = await slowBot(0)
+    const bot = await quickBot()
     await bot.lock.close()
     expect(outcomeOf(await post(bot.url, whatsapp('ada')))).toEqual([503, 'closing'])
   })
