@@ -76,7 +76,7 @@ export interface SessionLockOptions {
 export type AnswerHook = (
   request: unknown,
   response: unknown,
-  info: { readonly of: 'completed' | 'in_flight' | 'busy'; readonly retryAfterMs?: number },
+  info: { readonly of: 'completed' | 'busy'; readonly retryAfterMs?: number },
 ) => unknown
 
 type Filled<Name extends keyof SessionLockOptions> = {

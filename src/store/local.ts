@@ -123,6 +123,7 @@ function takeRows(
   const done = new Set(verdict.completed.map((message) => message.key))
   const messageKeys = part.messages.map((message) => message.key).filter((key) => !done.has(key))
   for (const { key, prospect, device } of part.rows) {
+    const before = tables.session(key)
     tables.putSession({
       key,
       prospect: readableText(prospect),
@@ -134,7 +135,8 @@ function takeRows(
       lockedAt: moment.now,
       renewedAt: moment.now,
       expiresAt: moment.now + CLOCK_STEP_MS + claim.staleAfterMs,
-      contended: false,
+      // A repeat of the same claim: whoever waits for it waits still.
+      contended: before?.owner === claim.owner && before.contended,
     })
   }
 }

@@ -30,6 +30,7 @@
  *    it never hangs. A rejected batch changed nothing, or its answer was lost
  *    (`answerLost`): then it may be repeated under the same owners, with the same outcome.
  * 5. `renew` and `settle` compare row key, owner *and* fencing token.
+ * 6. An empty batch gives `[]`; after `close` every call rejects with a {@link StoreError}.
  */
 
 /** A row that a claim asks for. `prospect` and `device` are for people who read the table. */
@@ -276,7 +277,7 @@ export const MAX_KEY_BYTES = 255
 
 /**
  * - `unreachable`: no answer (down, refused, timed out, connection lost). Try later.
- * - `conflict`: deadlock, lock wait timeout, busy file. Nothing was changed: the same batch may be tried again at once.
+ * - `conflict`: deadlock, lock wait timeout. Nothing was changed: the same batch may be tried again at once.
  * - `data`: the database refuses the contents of some operation of the batch.
  * - `setup`: missing driver, table or privilege, wrong URL, wrong version. Trying again does not help.
  */

@@ -61,6 +61,17 @@ export const claimChecks: readonly Check[] = [
     },
   },
   {
+    promise: 'a claim repeated under its owner leaves the mark of who waits',
+    run: async ({ open }) => {
+      const store = await open()
+      const claim = claimOf([part(['A'])])
+      await claimOnce(store, claim)
+      await ask(store, part(['A']))
+      await claimOnce(store, claim)
+      assert.equal((await rowOf(store, 'A')).contended, true)
+    },
+  },
+  {
     promise: 'a completed message is answered completed, and the row just taken is given back',
     run: async ({ open }) => {
       const [first, second] = [await open(), await open()]
