@@ -53,14 +53,17 @@ async function whileHeld<Value>(file: string, heldMs: number, work: () => Promis
 async function longestStandstillMs(work: () => Promise<unknown>): Promise<number> {
   let last = performance.now()
   let longest = 0
-  const timer = setInterval(() => {
+  const look = () => {
     longest = Math.max(longest, performance.now() - last - 5)
     last = performance.now()
-  }, 5)
+  }
+  const timer = setInterval(look, 5)
   try {
     await work()
   } finally {
     clearInterval(timer)
+    // Work that stood still to its very end leaves the timer no turn.
+    look()
   }
   return longest
 }
@@ -211,6 +214,14 @@ describe('what a store writes', () => {
     expect((await openAt('sqlite::memory:')).singleProcess).toBe(true)
     expect((await openAt(newFile())).singleProcess).toBe(false)
     expect((await openAt(new Database(':memory:'))).singleProcess).toBe(true)
+  })
+
+  test('a file is switched to write-ahead logging, a database that was handed over is left as it is', async () => {
+    const [ours, theirs] = [newFile(), openByHand(newFile())]
+    await openAt(ours)
+    await openAt(theirs)
+    expect(openByHand(ours).pragma('journal_mode', { simple: true })).toBe('wal')
+    expect(theirs.pragma('journal_mode', { simple: true })).toBe('delete')
   })
 
   test('a database that was handed over is not closed, and may give integers as bigints', async () => {
