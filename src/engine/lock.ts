@@ -165,7 +165,7 @@ function unprotectedLease(key: RunKey, signal: AbortSignal): Lease {
 
 /** The memory store protects one process only; one that knows it is not alone says so loudly. */
 function warnOfMemory({ options, log }: Engine): void {
-  if (options.store !== 'memory:') return
+  if (typeof options.store !== 'string' || !/^(memory:|sqlite::memory:)/.test(options.store)) return
   const { env } = process
   const manager = cluster.isWorker
     ? 'node:cluster'

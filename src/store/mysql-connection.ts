@@ -227,7 +227,7 @@ async function prepare(connection: MysqlConnection, { callMs, statementMs }: Lim
   ]
   // MariaDB's is in seconds and for every statement, MySQL's in milliseconds and for SELECT.
   if (variables.has('max_statement_time')) settings.push(`max_statement_time = ${statementMs / 1000}`)
-  if (variables.has('max_execution_time')) settings.push(`max_execution_time = ${statementMs}`)
+  if (variables.has('max_execution_time')) settings.push(`max_execution_time = ${Math.ceil(statementMs)}`)
   // Else, on a cluster, a settlement through another node does not find the row that was claimed.
   if (variables.has('wsrep_sync_wait')) settings.push('wsrep_sync_wait = 7')
   await send(connection, { sql: 'SET NAMES utf8mb4', values: [] })
@@ -279,17 +279,11 @@ function timedOut(store: string, timeoutMs: number, phase: Call['phase']): Store
 
 /** `passed` rejects when the time is over, with what `onPassed` returns. */
 function startLimit(timeoutMs: number, onPassed: () => Error): { passed: Promise<never>; stop: () => void } {
-  const { promise, reject } = promiseWithReject()
-  const timer = setTimeout(() => reject(onPassed()), timeoutMs)
-  return { passed: promise, stop: () => clearTimeout(timer) }
-}
-
-function promiseWithReject(): { promise: Promise<never>; reject: (error: Error) => void } {
-  let reject: (error: Error) => void = () => undefined
-  const promise = new Promise<never>((_, onReject) => {
-    reject = onReject
+  let timer: NodeJS.Timeout | undefined
+  const passed = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(onPassed()), timeoutMs)
   })
-  return { promise, reject }
+  return { passed, stop: () => clearTimeout(timer) }
 }
 
 async function withinLimit<Value>(timeoutMs: number, work: Promise<Value>): Promise<Value> {

@@ -157,36 +157,37 @@ export async function countRows(query: Query, names: TableNames): Promise<StoreS
 const IS_EXPIRED = `expires_at <= NOW(6) AND status NOT IN ('queued', 'processing')`
 const IS_ABANDONED = 'expires_at <= NOW(6) - INTERVAL ? MICROSECOND'
 
-/** Removes expired messages: found without locks, then deleted by key if that still holds. */
-export async function removeExpiredMessages(
-  query: Query,
-  { messages }: TableNames,
-  { limit }: CleanupOptions,
-): Promise<CleanupReport['messages']> {
-  const { rows } = await query({
-    sql: `SELECT message_key FROM ${messages} WHERE ${IS_EXPIRED} ORDER BY expires_at LIMIT ?`,
-    values: [limit],
-  })
-  if (rows.length === 0) return 0
-  return (await query(deleteExpiredMessages({ messages }, keysOf(rows)))).affectedRows
-}
-
-/** Removes rows that have been stale for long, in the same way. */
-export async function removeAbandonedSessions(
-  query: Query,
-  { sessions }: TableNames,
-  { limit, abandonedAfterMs }: CleanupOptions,
-): Promise<CleanupReport['sessions']> {
-  const { rows } = await query({
-    sql: `SELECT session_key FROM ${sessions} WHERE ${IS_ABANDONED} ORDER BY expires_at LIMIT ?`,
+/**
+ * Removes abandoned rows and expired messages: found without locks, then deleted by key if that still
+ * holds. Two transactions, so that locks of one are not held during the other.
+ */
+export async function cleanUp(query: Query, names: TableNames, options: CleanupOptions): Promise<CleanupReport> {
+  const { limit, abandonedAfterMs } = options
+  const old = await query({
+    sql: `SELECT session_key FROM ${names.sessions} WHERE ${IS_ABANDONED} ORDER BY expires_at LIMIT ?`,
     values: [toMicros(abandonedAfterMs), limit],
   })
+  const sessions = await removeFound(query, old.rows, (keys) => deleteAbandonedSessions(names, keys, abandonedAfterMs))
+  await query({ sql: 'COMMIT', values: [] })
+  const expired = await query({
+    sql: `SELECT message_key FROM ${names.messages} WHERE ${IS_EXPIRED} ORDER BY expires_at LIMIT ?`,
+    values: [limit],
+  })
+  const messages = await removeFound(query, expired.rows, (keys) => deleteExpiredMessages(names, keys))
+  return { sessions, messages }
+}
+
+async function removeFound(
+  query: Query,
+  rows: readonly Row[],
+  statementFor: (keys: readonly string[]) => Statement,
+): Promise<number> {
   if (rows.length === 0) return 0
-  return (await query(deleteAbandonedSessions({ sessions }, keysOf(rows), abandonedAfterMs))).affectedRows
+  return (await query(statementFor(rows.map(([key]) => text(key))))).affectedRows
 }
 
 /** With the condition repeated: a row may have been renewed since it was found. */
-export function deleteExpiredMessages({ messages }: Pick<TableNames, 'messages'>, keys: readonly string[]): Statement {
+export function deleteExpiredMessages({ messages }: TableNames, keys: readonly string[]): Statement {
   return {
     sql: `DELETE old FROM ${messages} AS old FORCE INDEX (PRIMARY) WHERE message_key IN (?) AND ${IS_EXPIRED}`,
     values: [sorted(keys)],
@@ -195,7 +196,7 @@ export function deleteExpiredMessages({ messages }: Pick<TableNames, 'messages'>
 
 /** With the condition repeated: a row may have been renewed since it was found. */
 export function deleteAbandonedSessions(
-  { sessions }: Pick<TableNames, 'sessions'>,
+  { sessions }: TableNames,
   keys: readonly string[],
   abandonedAfterMs: number,
 ): Statement {
@@ -203,8 +204,4 @@ export function deleteAbandonedSessions(
     sql: `DELETE old FROM ${sessions} AS old FORCE INDEX (PRIMARY) WHERE session_key IN (?) AND ${IS_ABANDONED}`,
     values: [sorted(keys), toMicros(abandonedAfterMs)],
   }
-}
-
-function keysOf(rows: readonly Row[]): string[] {
-  return rows.map(([key]) => text(key))
 }

@@ -3,14 +3,7 @@
 import { readMigrations, requireApplied, requireTablePrefix } from './migrate.ts'
 import { claimBatch } from './mysql-claim.ts'
 import { createLink, type MysqlPool, poolSource, type Query, type Source, urlSource } from './mysql-connection.ts'
-import {
-  countRows,
-  listMessages,
-  listSessions,
-  look,
-  removeAbandonedSessions,
-  removeExpiredMessages,
-} from './mysql-inspect.ts'
+import { cleanUp, countRows, listMessages, listSessions, look } from './mysql-inspect.ts'
 import { appliedVersions, migrateTables } from './mysql-migrate.ts'
 import { releaseBatch, renewBatch, settleBatch } from './mysql-settle.ts'
 import { tableNames } from './mysql-statements.ts'
@@ -64,11 +57,7 @@ function storeOn(source: Source, { tablePrefix, timeoutMs }: StoreSettings): Sto
     sessions: (filter) => askFor((query) => listSessions(query, names, filter)),
     messages: (filter) => askFor((query) => listMessages(query, names, filter)),
     stats: () => askFor((query) => countRows(query, names)),
-    // Two transactions: locks of one are not held during the other.
-    cleanup: async (options) => ({
-      sessions: await holdBy((query) => removeAbandonedSessions(query, names, options)),
-      messages: await holdBy((query) => removeExpiredMessages(query, names, options)),
-    }),
+    cleanup: (options) => holdBy((query) => cleanUp(query, names, options)),
     async close() {
       await Promise.all([asking.close(), holding.close()])
     },
