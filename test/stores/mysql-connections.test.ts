@@ -220,7 +220,12 @@ test('three processes, sixty claimers, twenty sessions: no overlap, and tokens o
       if (outcome === 'completed') handled.set(message, verdict.fencingToken)
       holders.delete(row)
       const settlement = settlementOf(owner, wanted, verdict.fencingToken, outcome)
-      while (!(await store.settle([settlement]).catch(() => undefined)));
+      await until('it is settled', () =>
+        store.settle([settlement]).then(
+          ([settled]) => settled === 'settled',
+          (error: { kind: string }) => error.kind !== 'conflict',
+        ),
+      )
     }
   }
 
