@@ -4,7 +4,17 @@ import type { Lease } from './lease.ts'
 /**
  * What a message is. A `status` (sent, delivered, read) shares no session: it would queue behind slow replies.
  */
-export type MessageKind = 'message' | 'status' | 'reaction' | 'edit' | 'echo' | 'callback' | 'event'
+export type MessageKind =
+  | 'message'
+  | 'status'
+  | 'reaction'
+  | 'edit'
+  | 'echo'
+  | 'callback'
+  | 'command'
+  | 'delete'
+  | 'system'
+  | 'event'
 
 /**
  * One message as a provider's reader found it. The values are still as they stood in the body:

@@ -24,9 +24,8 @@ export function whatsappHandshake(
       next()
       return
     }
-    const url = request.url ?? ''
-    const query = new URLSearchParams(url.includes('?') ? url.slice(url.indexOf('?') + 1) : '')
-    const answer = whatsappCloud.handshake?.(query, verifyToken) ?? { status: 403, body: '' }
+    const delivery = { method: 'GET', url: request.url ?? '/', headers: request.headers, body: undefined }
+    const answer = whatsappCloud.handshake(delivery, verifyToken) ?? { status: 403, body: '' }
     // Plain text, and no guessing: the challenge is the caller's own words.
     response.writeHead(answer.status, {
       'Content-Type': 'text/plain; charset=utf-8',

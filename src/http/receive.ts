@@ -47,7 +47,7 @@ export function createReceiver(options: ReceiveOptions, log: Logger): Receiver {
     }
     if (secrets.length === 0) return false
     const { rawBody } = incoming
-    if (rawBody) return !secrets.some((one) => preset.isSigned?.({ ...incoming, rawBody }, one))
+    if (rawBody) return !secrets.some((one) => preset.isSigned?.({ ...incoming, rawBody }, one, Date.now()))
     if (isEmpty(incoming.body)) return true
     throw new OptionsError(
       'secret',

@@ -2,15 +2,29 @@
 
 /**
  * What a message is. A `status` (sent, delivered, read) repeats the id of the message it is about;
- * an `echo` is the bot's own message coming back; an `event` is about the conversation, not of it.
+ * an `echo` is the bot's own message coming back; a `callback` is a button, a `command` a slash command;
+ * `delete` takes a message back; `system` is about the person (a changed number); an `event` is anything
+ * else about the conversation.
  */
-export type MessageKind = 'message' | 'status' | 'reaction' | 'edit' | 'echo' | 'callback' | 'event'
+export type MessageKind =
+  | 'message'
+  | 'status'
+  | 'reaction'
+  | 'edit'
+  | 'echo'
+  | 'callback'
+  | 'command'
+  | 'delete'
+  | 'system'
+  | 'event'
 
 /** One HTTP request of a provider, before anything was decided about it. */
 export interface IncomingDelivery {
   readonly method: string
   /** Path and query, as the provider called them. */
   readonly url: string
+  /** The public origin the provider calls (`https://bot.example`), for signatures over the whole URL. */
+  readonly origin?: string | undefined
   /** Names in lower case, as Node gives them. */
   readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>
   /** The parsed body. */
@@ -31,12 +45,23 @@ export interface ReadMessage {
   /** The bot's number, page, workspace or instance. */
   readonly device: unknown
   readonly kind: MessageKind
+  /** Another name of the same person (a LID beside a phone number): the session is held under both. */
+  readonly prospectAlt?: unknown
+  /** The group or conversation: names the session where the body names no person. */
+  readonly group?: unknown
+  /**
+   * For a message without an id of its own: whatever tells it from the person's next one (its text, its
+   * time). A fingerprint of it stands in for the id, for as long as the handler runs and a moment longer.
+   */
+  readonly content?: unknown
 }
 
 /** The answer to a provider that asks whether this endpoint is ours. */
 export interface HandshakeAnswer {
   readonly status: number
   readonly body: string
+  /** Default `text/plain; charset=utf-8`: nothing of it is ever taken for HTML. */
+  readonly contentType?: string
 }
 
 /**
@@ -48,14 +73,35 @@ export interface Provider {
   readonly name: string
   /** false: a delivery that was refused does not come again, so it is better to wait than to refuse. */
   readonly redelivers: boolean
-  /** Is this body certainly one of this provider's? Never by a signature header: several share one. */
+  /** How long the provider waits for the answer, in milliseconds; absent where nobody has said. */
+  readonly deadlineMs?: number
+  /** true: the answer's body carries the reply (TwiML, a method call), so a duplicate is given it again. */
+  readonly replays?: boolean | ((delivery: IncomingDelivery) => boolean)
+  /**
+   * true: one message can arrive under two sessions that do not know of each other (WAHA's `@c.us` and
+   * `@lid` twins), so the message's own key is held beside the session.
+   */
+  readonly twins?: boolean
+  /** true: deliveries can come by GET, with everything in the query. */
+  readonly acceptsGet?: boolean
+  /** Is this body certainly one of this provider's? Never by a signature header alone: several share one. */
   recognises(delivery: IncomingDelivery): boolean
   /** Every message of the delivery, in the order of the body. None: it is about something else. */
   read(delivery: IncomingDelivery): ReadMessage[]
-  /** A copy of the body that holds only the messages at these positions; whatever is no message stays. */
-  reduce(body: unknown, kept: ReadonlySet<number>): unknown
-  /** Is the delivery signed with this secret? `rawBody` is there. Absent: the provider signs nothing. */
-  isSigned?(delivery: IncomingDelivery & { readonly rawBody: Uint8Array }, secret: string): boolean
-  /** The answer to a GET that asks for the verify token. */
-  handshake?(query: URLSearchParams, verifyToken: string): HandshakeAnswer
+  /** A copy of the body that holds only the messages at these positions. Absent: one message a delivery. */
+  reduce?(body: unknown, kept: ReadonlySet<number>): unknown
+  /**
+   * Is the delivery signed with this secret? `rawBody` is there; `now` is the time of day in milliseconds,
+   * for schemes with a time window. Constant-time. Absent: the provider signs nothing that can be checked here.
+   */
+  isSigned?(delivery: SignedDelivery, secret: string, now: number): boolean
+  /**
+   * The answer to a request that asks whether this endpoint is ours (Meta's GET, Slack's `url_verification`,
+   * Discord's PING, LINE's empty events); undefined for any other. Of a signed provider only signed ones get here,
+   * but for GETs. `verifyToken`: the option of that name, where the scheme has one.
+   */
+  handshake?(delivery: IncomingDelivery, verifyToken: string | undefined): HandshakeAnswer | undefined
 }
+
+/** A delivery whose bytes were kept. */
+export type SignedDelivery = IncomingDelivery & { readonly rawBody: Uint8Array }

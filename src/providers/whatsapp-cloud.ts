@@ -8,16 +8,17 @@
  * - Reactions and edits have ids of their own.
  */
 import { fieldOf, firstPresent, listOf } from './fields.ts'
-import type { MessageKind, Provider, ReadMessage } from './provider.ts'
-import { equalsSecretly, isHexHmacSha256 } from './signature.ts'
+import { metaHandshake } from './meta.ts'
+import type { IncomingDelivery, MessageKind, Provider, ReadMessage, SignedDelivery } from './provider.ts'
+import { isHexHmacSha256 } from './signature.ts'
 
 /** Meta redelivers whatever was not answered 200, for up to seven days. */
-export const whatsappCloud: Provider = {
+export const whatsappCloud = {
   name: 'whatsapp-cloud',
   redelivers: true,
-  recognises: ({ body }) =>
+  recognises: ({ body }: IncomingDelivery) =>
     fieldOf(body, 'object') === 'whatsapp_business_account' && Array.isArray(fieldOf(body, 'entry')),
-  read({ body }) {
+  read({ body }: IncomingDelivery) {
     const messages: ReadMessage[] = []
     for (const entry of listOf(body, 'entry')) {
       for (const change of listOf(entry, 'changes')) {
@@ -33,21 +34,16 @@ export const whatsappCloud: Provider = {
     }
     return messages
   },
-  reduce(body, kept) {
+  reduce(body: unknown, kept: ReadonlySet<number>) {
     let position = 0
     const keep = () => kept.has(position++)
     const reduceEntry = (entry: unknown) => withItems(entry, 'changes', (change) => reduceChange(change, keep))
     return withItems(body, 'entry', reduceEntry) ?? { ...(body as object), entry: [] }
   },
-  isSigned: ({ headers, rawBody }, secret) =>
+  isSigned: ({ headers, rawBody }: SignedDelivery, secret: string, _now: number) =>
     isHexHmacSha256(headers['x-hub-signature-256'], 'sha256=', rawBody, secret),
-  handshake(query, verifyToken) {
-    const challenge = query.get('hub.challenge')
-    const isOurs = equalsSecretly(query.get('hub.verify_token') ?? '', verifyToken)
-    if (query.get('hub.mode') !== 'subscribe' || challenge === null || !isOurs) return { status: 403, body: '' }
-    return { status: 200, body: challenge }
-  },
-}
+  handshake: metaHandshake,
+} satisfies Provider
 
 type ReadItem = (item: unknown) => Omit<ReadMessage, 'device'>
 
@@ -61,7 +57,7 @@ const LISTS: ReadonlyArray<readonly [string, ReadItem]> = [
 const KINDS: ReadonlyMap<unknown, MessageKind> = new Map([
   ['reaction', 'reaction'],
   ['edit', 'edit'],
-  ['system', 'event'],
+  ['system', 'system'],
 ])
 
 function readMessage(item: unknown): Omit<ReadMessage, 'device'> {

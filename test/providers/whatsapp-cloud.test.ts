@@ -129,6 +129,7 @@ describe('signature', () => {
     whatsappCloud.isSigned?.(
       { method: 'POST', url: '/', headers: { 'x-hub-signature-256': header }, body: undefined, rawBody },
       secret,
+      0,
     )
 
   it('is the HMAC-SHA256 of the raw body under the app secret', () => {
@@ -144,7 +145,8 @@ describe('signature', () => {
 })
 
 describe('handshake', () => {
-  const ask = (query: string) => whatsappCloud.handshake?.(new URLSearchParams(query), 'token')
+  const ask = (query: string) =>
+    whatsappCloud.handshake({ method: 'GET', url: `/webhook?${query}`, headers: {}, body: undefined }, 'token')
 
   it('echoes the challenge where the verify token is right', () => {
     expect(ask('hub.mode=subscribe&hub.verify_token=token&hub.challenge=1158')).toEqual({ status: 200, body: '1158' })
@@ -152,12 +154,18 @@ describe('handshake', () => {
 
   it('refuses anything else', () => {
     const wrong = [
-      '',
       'hub.mode=subscribe&hub.verify_token=tokeN&hub.challenge=1158',
       'hub.mode=subscribe&hub.challenge=1158',
+    ]
+    for (const query of wrong) expect(ask(query)).toEqual({ status: 403, body: '' })
+  })
+
+  it('leaves other GETs alone', () => {
+    const others = [
+      '',
       'hub.mode=unsubscribe&hub.verify_token=token&hub.challenge=1158',
       'hub.mode=subscribe&hub.verify_token=token',
     ]
-    for (const query of wrong) expect(ask(query)).toEqual({ status: 403, body: '' })
+    for (const query of others) expect(ask(query)).toBeUndefined()
   })
 })
