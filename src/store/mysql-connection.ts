@@ -44,8 +44,8 @@ export interface Source {
   /** For logs and errors, without user and password. */
   readonly name: string
   connect(timeoutMs: number): Promise<MysqlConnection>
-  /** Leaves a connection: politely where it was ours; a pool's must not go back with our settings on it. */
-  leave(connection: MysqlConnection): Promise<unknown>
+  /** A polite end, where it is ours. A pool's is only cut: it must not go back with our settings on it. */
+  goodbye?(connection: MysqlConnection): Promise<unknown>
 }
 
 /** One connection, used by one transaction at a time. */
@@ -55,7 +55,7 @@ export interface Link {
    * limit: with the work's value once COMMIT has answered, or with a {@link StoreError}.
    */
   transaction<Value>(work: (query: Query) => Promise<Value>): Promise<Value>
-  /** Waits for what runs, and leaves the connection. */
+  /** Waits for what runs, and ends the connection. */
   close(): Promise<void>
 }
 
@@ -69,7 +69,7 @@ export async function urlSource(url: string): Promise<Source> {
     name,
     connect: (connectTimeout) =>
       createConnection({ uri, connectTimeout, charset: 'utf8mb4', multipleStatements: false, flags: ['-FOUND_ROWS'] }),
-    leave: (connection) => connection.end(),
+    goodbye: (connection) => connection.end(),
   }
 }
 
@@ -79,7 +79,6 @@ export function poolSource(pool: MysqlPool): Source {
   return {
     name: 'mysql: (own pool)',
     connect: () => promisePool.getConnection(),
-    leave: async (connection) => connection.destroy(),
   }
 }
 
@@ -186,7 +185,7 @@ export function createLink(source: Source, limits: Limits): Link {
     const left = connection
     connection = undefined
     if (!left) return
-    await withinLimit(limits.connectMs, source.leave(left)).catch(() => undefined)
+    if (source.goodbye) await withinLimit(limits.connectMs, source.goodbye(left)).catch(() => undefined)
     cut(left)
   }
 
