@@ -3,6 +3,7 @@
  * messages, asks the store when it is first in all of them, and waits up to `lockWaitMs`.
  */
 import { type Claim, type CompletedMessage, type PartVerdict, StoreError } from '../store/store.ts'
+import { withAliases } from './alias.ts'
 import type { Delivery, DeliveryOutcome } from './delivery.ts'
 import type { Engine } from './engine.ts'
 import { ClosedError, ReentryError } from './errors.ts'
@@ -25,7 +26,8 @@ import {
 } from './turn.ts'
 
 export interface Claims {
-  claim(delivery: Delivery, lockWaitMs: number): Promise<DeliveryOutcome>
+  /** `answerWithinMs`: where the store has not answered by then, the claim is refused rather than waited for. */
+  claim(delivery: Delivery, wait: { lockWaitMs: number; answerWithinMs?: number | undefined }): Promise<DeliveryOutcome>
   /** Refuses everybody who waits, and all who come; those who hold go on. */
   stop(): void
   /** What is in hand now. */
@@ -42,13 +44,16 @@ export function createClaims(engine: Engine): Claims {
   let stopped = false
   let largestToken = 0
 
-  async function claim(delivery: Delivery, lockWaitMs: number): Promise<DeliveryOutcome> {
+  async function claim(
+    delivery: Delivery,
+    { lockWaitMs, answerWithinMs }: { lockWaitMs: number; answerWithinMs?: number | undefined },
+  ): Promise<DeliveryOutcome> {
+    const enteredAt = port.now()
+    const plan = planDelivery(options.alias ? await withAliases(delivery, options.alias) : delivery, options.scope)
     if (stopped) throw new ClosedError()
-    const plan = planDelivery(delivery, options.scope)
     if (plan.parts.length === 0) return { outcome: 'unkeyed' }
     refuseReentry(plan)
     return new Promise((resolve, reject) => {
-      const enteredAt = port.now()
       const turn: Turn = {
         plan,
         parts: [...plan.parts],
@@ -60,12 +65,20 @@ export function createClaims(engine: Engine): Claims {
         enteredAt,
         deadlineAt: enteredAt + lockWaitMs,
         timer: undefined,
+        giveUp: undefined,
         final: false,
         resolve,
         reject,
       }
+      if (answerWithinMs !== undefined) turn.giveUp = port.after(answerWithinMs, () => abandon(turn))
       if (!lines.enter(turn)) wait(turn)
     })
+  }
+
+  /** The provider waits no longer, and the store still has not answered: what it grants after all is given back. */
+  function abandon(turn: Turn): void {
+    if (turn.state !== 'waiting' && turn.state !== 'claiming') return
+    failed(turn, new StoreError('unreachable', 'session-lock: the store did not answer before the provider’s deadline'))
   }
 
   function refuseReentry(plan: Plan): void {
@@ -161,15 +174,17 @@ export function createClaims(engine: Engine): Claims {
         const text = 'session-lock: the store answered a claim only after its lease had run out'
         throw new StoreError('unreachable', text, { answerLost: true })
       }
-      decided(
-        turn,
-        request,
-        turn.parts.map((part, index) => ({ part, said: verdict[index] as PartVerdict })),
-        sentAt,
-      )
+      if (turn.state === 'gone') void giveBack(engine, request)
+      else
+        decided(
+          turn,
+          request,
+          turn.parts.map((part, index) => ({ part, said: verdict[index] as PartVerdict })),
+          sentAt,
+        )
     } catch (error) {
       if (error instanceof StoreError && error.answerLost) void giveBack(engine, request)
-      failed(turn, error)
+      if (turn.state !== 'gone') failed(turn, error)
     }
   }
 
@@ -330,6 +345,7 @@ export function createClaims(engine: Engine): Claims {
 
   function stopWaiting(turn: Turn): void {
     turn.timer?.cancel()
+    turn.giveUp?.cancel()
     waiting.delete(turn)
   }
 

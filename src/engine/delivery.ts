@@ -26,14 +26,28 @@ export interface DeliveryMessage {
   readonly prospect?: unknown
   readonly device?: unknown
   readonly kind?: MessageKind
+  /** Another name of the same person: the session is held under both. */
+  readonly prospectAlt?: unknown
+  /** The group or conversation: names the session where there is no prospect. */
+  readonly group?: unknown
+  /** What a message without an id is told apart by: see {@link FINGERPRINT_RETENTION_MS}. */
+  readonly content?: unknown
   /** A session named by one string, in place of prospect and device. */
   readonly session?: unknown
 }
+
+/**
+ * A message without an id is known by its content, for as long as its handler runs and this much longer:
+ * enough for the retries that arrived meanwhile, too little for somebody who writes the same again on purpose.
+ */
+export const FINGERPRINT_RETENTION_MS = 1000
 
 /** One HTTP POST of a provider, read. */
 export interface Delivery {
   readonly provider: string
   readonly messages: readonly DeliveryMessage[]
+  /** true: one message can arrive under two sessions; its own key is held beside the session. */
+  readonly twins?: boolean
 }
 
 /** Messages of a delivery that could not be had before the deadline, while others could. */

@@ -18,6 +18,17 @@ export function messageKey(provider: string, device: string | null, id: string):
   return composeKey('m', [provider, device, id])
 }
 
+/** The key of a message without an id: provider + device + a hash of who wrote what. */
+export function fingerprintKey(
+  provider: string,
+  device: string | null,
+  prospect: string | null,
+  content: unknown,
+): string {
+  const text = JSON.stringify([prospect, content])
+  return composeKey('f', [provider, device, createHash('sha256').update(text).digest('base64url')])
+}
+
 /** The key of a session: prospect + device. */
 export function sessionKey(prospect: string, device: string | null): string {
   return composeKey('s', [device, prospect])

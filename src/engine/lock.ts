@@ -66,6 +66,11 @@ export interface SessionLock extends Inspection {
 export interface WaitOptions {
   /** Overrides the lock's `lockWaitMs` for this claim. */
   readonly lockWaitMs?: number | undefined
+  /**
+   * Where the store has not answered by then, the claim is refused with a {@link StoreError} rather than
+   * waited for, and what it gets after all is given back. For providers with a deadline.
+   */
+  readonly answerWithinMs?: number | undefined
 }
 
 /**
@@ -130,7 +135,8 @@ export function createSessionLock(options: SessionLockOptions = {}): SessionLock
     options: resolved,
     log: resolved.logger,
     run,
-    claim: (delivery, wait = {}) => claims.claim(delivery, wait.lockWaitMs ?? resolved.lockWaitMs),
+    claim: (delivery, { lockWaitMs = resolved.lockWaitMs, answerWithinMs } = {}) =>
+      claims.claim(delivery, { lockWaitMs, answerWithinMs }),
     ready: async () => void (await engine.store()),
     ...createInspection(engine, claims),
     on(name, listener) {

@@ -3,6 +3,7 @@ import { hostname } from 'node:os'
 import { type Logger, pino } from 'pino'
 import type { KeyFields, KeyReader } from '../providers/generic.ts'
 import { isStoreUrl, type StoreSource } from '../store/open.ts'
+import type { Alias } from './alias.ts'
 import { OptionsError } from './errors.ts'
 import { nodePort, type Port } from './port.ts'
 
@@ -30,6 +31,8 @@ export interface SessionLockOptions {
   readonly key?: KeyReader | KeyFields | undefined
   /** `both` (default): deduplicate messages and hold sessions; `message`: only the first; `session`: only the second. */
   readonly scope?: 'both' | 'message' | 'session' | undefined
+  /** The name that a person's session goes by, where messages come under several: see {@link Alias}. */
+  readonly alias?: Alias | undefined
   /** How long a duplicate in flight, or a message of a busy session, waits for its turn. Default 2000. */
   readonly lockWaitMs?: number | undefined
   /** A lease that was not renewed for this long is stale and is taken over. Default 30000. */
@@ -108,6 +111,7 @@ export interface ResolvedOptions
   > {
   readonly secret: SessionLockOptions['secret']
   readonly key: SessionLockOptions['key']
+  readonly alias: SessionLockOptions['alias']
   readonly onDuplicate: SessionLockOptions['onDuplicate']
   readonly onBusy: SessionLockOptions['onBusy']
   readonly isSuccess: SessionLockOptions['isSuccess']
@@ -145,6 +149,7 @@ const CHECKS: Readonly<Record<keyof SessionLockOptions, readonly [(value: unknow
     (value) => typeof value === 'function' || isRecord(value),
     'takes a function (request) => key, or the names of the fields',
   ],
+  alias: [isFunction, 'takes a function (prospect, { provider, device }) => name'],
   scope: oneOf('both', 'message', 'session'),
   lockWaitMs: milliseconds(0),
   staleAfterMs: milliseconds(100),
@@ -194,6 +199,7 @@ export function resolveOptions(options: SessionLockOptions = {}, port: Port = no
     ...DEFAULTS,
     secret: undefined,
     key: undefined,
+    alias: undefined,
     onDuplicate: undefined,
     onBusy: undefined,
     isSuccess: undefined,

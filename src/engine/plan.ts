@@ -1,12 +1,12 @@
 /** The plan of a claim: which rows a delivery needs, and which messages each of them guards. */
 import type { ClaimPart, MessageRef, RowWanted } from '../store/store.ts'
-import type { Delivery, DeliveryMessage } from './delivery.ts'
+import { type Delivery, type DeliveryMessage, FINGERPRINT_RETENTION_MS } from './delivery.ts'
 import { KeyError } from './errors.ts'
-import { messageKey, namedSessionKey, requireId, sessionKey } from './keys.ts'
+import { fingerprintKey, messageKey, namedSessionKey, partsOfKey, requireId, sessionKey } from './keys.ts'
 
 /** A part of the claim, with where its messages stand in the delivery. */
 export interface PlannedPart extends ClaimPart {
-  readonly rows: readonly RowWanted[]
+  readonly rows: RowWanted[]
   readonly messages: MessageRef[]
   /** Positions in the delivery; a message of the session without an id has one too. */
   readonly positions: number[]
@@ -27,8 +27,11 @@ export interface Plan {
   readonly repeated: readonly number[]
 }
 
+/** What of the two protections is wanted: the option `scope`. */
+export type Scope = 'both' | 'message' | 'session'
+
 /** Throws a {@link KeyError} for ids of wrong type or size. */
-export function planDelivery(delivery: Delivery, scope: 'both' | 'message' | 'session'): Plan {
+export function planDelivery(delivery: Delivery, scope: Scope): Plan {
   const provider = requireId('provider', delivery.provider)
   const parts = new Map<string, PlannedPart>()
   const positionOf = new Map<string, number>()
@@ -36,23 +39,25 @@ export function planDelivery(delivery: Delivery, scope: 'both' | 'message' | 'se
   const repeated: number[] = []
   delivery.messages.forEach((message, position) => {
     const ids = readIds(message)
-    const ref = messageRef(provider, ids, scope)
-    const row = sessionRow(message, ids, scope) ?? (ref && { key: ref.key, prospect: ids.prospect, device: ids.device })
-    if (!row) unkeyed.push(position)
+    const ref = scope === 'session' ? undefined : messageRef(provider, ids, message.content)
+    const rows = rowsFor(message, ids, ref, scope, delivery.twins === true)
+    if (rows.length === 0) unkeyed.push(position)
     else if (ref && positionOf.has(ref.key)) repeated.push(position)
     else {
       if (ref) positionOf.set(ref.key, position)
-      const part = parts.get(row.key) ?? addPart(parts, row, ids)
+      const part = partWith(parts, rows, ref)
       part.positions.push(position)
       if (ref) part.messages.push(ref)
     }
   })
-  return { provider, parts: [...parts.values()], positionOf, unkeyed, repeated }
+  return { provider, parts: [...new Set(parts.values())], positionOf, unkeyed, repeated }
 }
 
 interface Ids {
   readonly id: string | null
   readonly prospect: string | null
+  readonly prospectAlt: string | null
+  readonly group: string | null
   readonly device: string | null
   readonly session: string | null
 }
@@ -61,6 +66,8 @@ function readIds(message: DeliveryMessage): Ids {
   return {
     id: presentId('messageId', message.id),
     prospect: presentId('prospect', message.prospect),
+    prospectAlt: presentId('prospectAlt', message.prospectAlt),
+    group: presentId('group', message.group),
     device: presentId('device', message.device),
     session: presentId('session', message.session),
   }
@@ -72,31 +79,68 @@ function presentId(field: string, value: unknown): string | null {
   return requireId(field, value)
 }
 
-function messageRef(provider: string, ids: Ids, scope: string): MessageRef | undefined {
-  if (ids.id === null || scope === 'session') return undefined
-  return { key: messageKey(provider, ids.device, ids.id), provider, device: ids.device, id: ids.id }
+function messageRef(provider: string, ids: Ids, content: unknown): MessageRef | undefined {
+  const { id, device } = ids
+  if (id !== null) return { key: messageKey(provider, device, id), provider, device, id }
+  if (content === undefined || content === null || content === '') return undefined
+  const key = fingerprintKey(provider, device, ids.prospect ?? ids.group, content)
+  return { key, provider, device, id: partsOfKey(key)?.[2] ?? key, retentionMs: FINGERPRINT_RETENTION_MS }
 }
 
-/** A status shares no session: it would queue behind slow replies. */
-function sessionRow(message: DeliveryMessage, ids: Ids, scope: string): RowWanted | undefined {
-  if (scope === 'message' || message.kind === 'status') return undefined
-  if (ids.session !== null) return { key: namedSessionKey(ids.session), prospect: ids.session, device: null }
-  if (ids.prospect === null) return undefined
-  return { key: sessionKey(ids.prospect, ids.device), prospect: ids.prospect, device: ids.device }
+/** The rows a message needs: its session's, under every name it goes by; its own where it has no session. */
+function rowsFor(
+  message: DeliveryMessage,
+  ids: Ids,
+  ref: MessageRef | undefined,
+  scope: Scope,
+  twins: boolean,
+): RowWanted[] {
+  // A status shares no session: it would queue behind slow replies.
+  const rows = scope === 'message' || message.kind === 'status' ? [] : sessionRows(ids)
+  if (ref && (rows.length === 0 || twins)) rows.push({ key: ref.key, prospect: ids.prospect, device: ids.device })
+  return rows
 }
 
-function addPart(parts: Map<string, PlannedPart>, row: RowWanted, ids: Ids): PlannedPart {
-  const person = row.prospect ?? ids.id ?? row.key
-  const part: PlannedPart = {
-    rows: [row],
+function sessionRows(ids: Ids): RowWanted[] {
+  const { device, session } = ids
+  if (session !== null) return [{ key: namedSessionKey(session), prospect: session, device: null }]
+  const names = ids.prospect === null ? [ids.group] : [ids.prospect, ids.prospectAlt]
+  return [...new Set(names)]
+    .filter((name) => name !== null)
+    .map((prospect) => ({ key: sessionKey(prospect, device), prospect, device }))
+}
+
+/** The part that holds these rows: one that has some of them already, two of them joined, or a new one. */
+function partWith(
+  parts: Map<string, PlannedPart>,
+  rows: readonly RowWanted[],
+  ref: MessageRef | undefined,
+): PlannedPart {
+  const found = new Set(rows.map((row) => parts.get(row.key)).filter((part) => part !== undefined))
+  const [part = newPart(rows, ref), ...others] = found
+  for (const other of others) {
+    part.rows.push(...other.rows)
+    part.messages.push(...other.messages)
+    part.positions.push(...other.positions)
+  }
+  const keys = new Set(part.rows.map((row) => row.key))
+  part.rows.push(...rows.filter((row) => !keys.has(row.key)))
+  for (const row of part.rows) parts.set(row.key, part)
+  return part
+}
+
+function newPart(rows: readonly RowWanted[], ref: MessageRef | undefined): PlannedPart {
+  const [first] = rows
+  const { prospect = null, device = null } = first ?? {}
+  const person = prospect ?? ref?.id ?? ''
+  return {
+    rows: [],
     messages: [],
     positions: [],
-    name: row.device === null ? person : `${person} · ${row.device}`,
-    prospect: row.prospect,
-    device: row.device,
+    name: device === null ? person : `${person} · ${device}`,
+    prospect,
+    device,
   }
-  parts.set(row.key, part)
-  return part
 }
 
 /** What names one session or one message, as `lock.run` and `lock.release` take it. */

@@ -23,7 +23,10 @@ export interface Turn extends Waiter {
   readonly owner: string
   readonly enteredAt: number
   readonly deadlineAt: number
+  /** When `lockWaitMs` is over. */
   timer: Timer | undefined
+  /** When the provider waits no longer for any answer. */
+  giveUp: Timer | undefined
   /** Time is up: what is free is taken, nothing is waited for. */
   final: boolean
   readonly resolve: (outcome: DeliveryOutcome) => void

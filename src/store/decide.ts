@@ -16,6 +16,8 @@ export interface RowFound {
   readonly renewedAt: number
   readonly expiresAt: number
   readonly contended: boolean
+  /** true: it was inserted for this claim, and waited for a lock after it was stamped; so it is stamped again. */
+  readonly waited?: boolean
 }
 
 /** What a store found for one batch of claims. */
@@ -33,12 +35,6 @@ export interface Found {
    */
   readonly tokenFloor: number
 }
-
-/**
- * A row inserted with a token and an expiry, but stamped longer ago than this, waited for a lock
- * after it was stamped (or is a repeat of a claim whose answer was lost): it is stamped again.
- */
-const STAMP_IS_FRESH_MS = 5
 
 export interface Decision {
   /**
@@ -94,12 +90,12 @@ function tokenFor(claim: Claim, part: ClaimPart, found: Found): number {
   return token
 }
 
-/** The token that the insert has just put on all rows of the part, where it did. */
+/** The token that the insert has put on all rows of the part, where it did. */
 function stampedToken(claim: Claim, part: ClaimPart, found: Found): number | undefined {
   let token: number | undefined
   for (const wanted of part.rows) {
     const row = found.rows.get(wanted.key)
-    if (!row || row.owner !== claim.owner || found.now - row.lockedAt > STAMP_IS_FRESH_MS) return undefined
+    if (!row || row.owner !== claim.owner || row.waited) return undefined
     if (token !== undefined && token !== row.fencingToken) return undefined
     token = row.fencingToken
   }

@@ -182,7 +182,7 @@ function settleMessage(
     response: settlement.response,
     startedAt,
     finishedAt: now,
-    expiresAt: now + settlement.retentionMs,
+    expiresAt: now + (message.retentionMs ?? settlement.retentionMs),
   })
 }
 

@@ -50,7 +50,21 @@ async function find(query: Query, names: TableNames, claims: readonly Claim[]): 
     else if (kind === 1) rows.set(text(row[FOUND.key]), rowFound(row))
     else completed.set(text(row[FOUND.key]), { key: text(row[FOUND.key]), response: row[FOUND.text] ?? null })
   }
+  markWaited(rows, claims, clock / 1000)
   return { rows, completed, now: clock / 1000, tokenFloor: clock }
+}
+
+/** From one row's stamp to the next one's is a moment, unless the insert waited for a lock in between. */
+const MOMENT_MS = 5
+
+function markWaited(rows: Map<string, RowFound>, claims: readonly Claim[], now: number): void {
+  const owners = new Set(claims.map((claim) => claim.owner))
+  const inserted = [...rows.values()].filter((row) => row.owner !== null && owners.has(row.owner))
+  inserted.sort((a, b) => a.lockedAt - b.lockedAt)
+  inserted.forEach((row, index) => {
+    const next = inserted[index + 1]?.lockedAt ?? now
+    if (next - row.lockedAt > MOMENT_MS) rows.set(row.key, { ...row, waited: true })
+  })
 }
 
 function rowFound(row: Row): RowFound {

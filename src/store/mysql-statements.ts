@@ -230,7 +230,7 @@ function messageValues({ settlement, message }: SettledMessage): unknown[] {
     held?.fencingToken ?? null,
     errorText(settlement.error),
     settlement.response === null ? null : asBuffer(settlement.response),
-    toMicros(settlement.retentionMs),
+    toMicros(message.retentionMs ?? settlement.retentionMs),
   ]
 }
 

@@ -48,6 +48,8 @@ export interface MessageRef {
   readonly provider: string
   readonly device: string | null
   readonly id: string
+  /** How long it is remembered, where that differs from its settlement's. */
+  readonly retentionMs?: number
 }
 
 /** Rows and messages that stand and fall together: all rows are taken, or none. */

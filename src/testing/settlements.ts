@@ -51,6 +51,22 @@ export const settleChecks: readonly Check[] = [
     },
   },
   {
+    promise: 'a message that is to be remembered for less than the rest of its settlement is',
+    run: async ({ open }) => {
+      const store = await open()
+      const lease = await acquire(store, part(['A'], ['brief', 'long']))
+      const messages = lease.messages.map((message) =>
+        message.key === 'brief' ? { ...message, retentionMs: 1 } : message,
+      )
+      assert.equal(await settle(store, { ...lease, messages }), 'settled')
+      await untilForgotten(store, 'brief')
+      assert.deepEqual(
+        (await store.look(['brief', 'long'])).map(({ key }) => key),
+        ['long'],
+      )
+    },
+  },
+  {
     promise: 'a settlement by another owner or with another token is lost and touches nothing',
     run: async ({ open }) => {
       const store = await open()
