@@ -1,4 +1,5 @@
 /** Reading fields of bodies that strangers wrote: own properties only, any shape, no throw. */
+import type { IncomingDelivery } from './provider.ts'
 
 /** The own property of an object or array; undefined for anything else. */
 export function fieldOf(value: unknown, name: string): unknown {
@@ -25,4 +26,15 @@ export function firstPresent(...values: readonly unknown[]): unknown {
     if (value !== undefined && value !== null && value !== '' && value !== 0 && value !== '0') return value
   }
   return null
+}
+
+/** Ids that are whole numbers in the body, as text. Anything else stays as it is, to be refused where it is no id. */
+export function idText(value: unknown): unknown {
+  return Number.isSafeInteger(value) && value !== 0 ? String(value) : value
+}
+
+/** The header, if it is one line of text. */
+export function headerOf(delivery: Pick<IncomingDelivery, 'headers'>, name: string): string | undefined {
+  const value = fieldOf(delivery.headers, name)
+  return typeof value === 'string' ? value : undefined
 }

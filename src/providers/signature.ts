@@ -26,6 +26,22 @@ export function isHexHmacSha256(header: unknown, prefix: string, body: Uint8Arra
   return timingSafeEqual(Buffer.from(hex, 'hex'), createHmac('sha256', secret).update(body).digest())
 }
 
+/** The HMAC-SHA256 of parts that are signed as one text. */
+export function hmacSha256(secret: string | Uint8Array, ...parts: ReadonlyArray<string | Uint8Array>): Buffer {
+  const hmac = createHmac('sha256', secret)
+  for (const part of parts) hmac.update(part)
+  return hmac.digest()
+}
+
+/** What was signed longer ago, or is signed for later, may be somebody else's, sent again. */
+const SIGNED_WITHIN_MS = 5 * 60_000
+
+/** Was it signed within five minutes of now? `seconds`: the time of signing, as the header has it. */
+export function isSignedLately(seconds: unknown, now: number): seconds is string {
+  if (typeof seconds !== 'string' || !/^\d{1,12}$/.test(seconds)) return false
+  return Math.abs(now - Number(seconds) * 1000) <= SIGNED_WITHIN_MS
+}
+
 /** Compares two texts of any lengths in a time that tells nothing about either. */
 export function equalsSecretly(one: string, other: string): boolean {
   const digest = (text: string) => createHash('sha256').update(text).digest()
