@@ -5,7 +5,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import bodyParser from 'body-parser'
 import { type Answer, refuse } from './decision.ts'
-import type { RequestLike } from './messages.ts'
+import type { RequestLike } from './node-exchange.ts'
 
 const JSON_TYPES = ['application/json', 'application/*+json']
 const FORM_TYPES = ['application/x-www-form-urlencoded']

@@ -4,9 +4,9 @@
  * first never fires, and the second fires while the handler still runs, just when the provider is about
  * to come again.
  */
-import type { ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
 import type { HandlerResult, Hold } from '../engine/delivery.ts'
+import type { Exchange } from './exchange.ts'
 
 /** One handler at work on one response. */
 export interface HandlerRun {
@@ -23,8 +23,6 @@ export interface HandlerRunInput {
   readonly staleAfterMs: number
   readonly isSuccess: ((status: number) => boolean) | undefined
   readonly log: Logger
-  /** Has the handler begun to answer without Node's knowing it? */
-  readonly hasBegun?: () => boolean
 }
 
 /** 2xx and 3xx, and the refusals that say "never send this again". */
@@ -32,8 +30,8 @@ export function isSuccessByDefault(status: number): boolean {
   return (status >= 200 && status < 400) || status === 400 || status === 410 || status === 422
 }
 
-/** Watches the response from before the handler runs until the handler is finished; then settles the hold. */
-export function watchHandler(response: ServerResponse, input: HandlerRunInput): HandlerRun {
+/** Watches the exchange from before the handler runs until the handler is finished; then settles the hold. */
+export function watchHandler(exchange: Exchange, input: HandlerRunInput): HandlerRun {
   const { hold, staleAfterMs, log, isSuccess = isSuccessByDefault } = input
   let pending = 0
   let isOver = false
@@ -89,14 +87,11 @@ export function watchHandler(response: ServerResponse, input: HandlerRunInput): 
     waitUntil(handler)
   }
 
-  onEnd(response, (ownStatus) => {
+  exchange.onEnd((ownStatus) => {
     status ??= ownStatus
     over()
   })
-  onDeserted(response, () => {
-    const hasBegun = response.headersSent || input.hasBegun?.() === true
-    lookAgain(hasBegun)
-  })
+  exchange.onDeserted(() => lookAgain(exchange.hasBegun()))
 
   /**
    * The client is gone, and the handler may have been told so: `pipeline(stream, res)` gives up without
@@ -105,7 +100,7 @@ export function watchHandler(response: ServerResponse, input: HandlerRunInput): 
   function lookAgain(hadBegun: boolean): void {
     const timer = setTimeout(() => {
       if (isOver || hold.signal.aborted) return
-      if (!hadBegun || pending > 0) lookAgain(response.headersSent || input.hasBegun?.() === true)
+      if (!hadBegun || pending > 0) lookAgain(exchange.hasBegun())
       else {
         fail(new Error('the connection was closed in the middle of the answer, and the handler never ended it'))
         over()
@@ -115,21 +110,4 @@ export function watchHandler(response: ServerResponse, input: HandlerRunInput): 
   }
 
   return { waitUntil, follow, fail }
-}
-
-/** Calls back when `response.end` is called, which needs no client; with the status the handler had set. */
-function onEnd(response: ServerResponse, ended: (status: number) => void): void {
-  const { end } = response
-  response.end = ((...chunk: Parameters<typeof end>) => {
-    const status = response.statusCode
-    const result = Reflect.apply(end, response, chunk)
-    ended(status)
-    return result
-  }) as typeof end
-}
-
-/** Calls back when the connection closes, or at once where it has. */
-function onDeserted(response: ServerResponse, deserted: () => void): void {
-  if (response.destroyed || response.closed) deserted()
-  else response.once('close', deserted)
 }

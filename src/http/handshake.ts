@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { OptionsError } from '../engine/errors.ts'
 import { whatsappCloud } from '../providers/whatsapp-cloud.ts'
-import type { NextLike } from './messages.ts'
+import type { NextLike } from './node-exchange.ts'
 
 /**
  * Answers the webhook verification of the WhatsApp Cloud API: 200 and the challenge where the verify

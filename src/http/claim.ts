@@ -1,0 +1,130 @@
+/**
+ * From a request to a handler that holds its messages, or to an answer of ours: the same steps in every
+ * framework, over its {@link Exchange}.
+ */
+import type { Delivery, DeliveryOutcome, Hold } from '../engine/delivery.ts'
+import { KeyError } from '../engine/errors.ts'
+import { createSessionLock, type SessionLock } from '../engine/lock.ts'
+import type { SessionLockOptions } from '../engine/options.ts'
+import { type Answer, duplicateAnswer, refuse, refuseError } from './decision.ts'
+import type { Exchange } from './exchange.ts'
+import { type HandlerRun, watchHandler } from './finish.ts'
+import { createReceiver, type Receiver } from './receive.ts'
+
+/** The part of a lock that the middleware uses. */
+export type ClaimingLock = Pick<SessionLock, 'claim' | 'options' | 'log'>
+
+/** `untouched`: for the handlers as it came. `answered`: not for the handlers. */
+export type Claimed = 'untouched' | 'answered' | { readonly hold: Hold; readonly run: HandlerRun }
+
+export type Claimer = (exchange: Exchange) => Promise<Claimed>
+
+/** Requests whose messages are held: by whichever mount came first. */
+const runs = new WeakMap<object, HandlerRun>()
+
+/** The run that a request is in already, where an earlier middleware has claimed it. */
+export function runOf(request: object): HandlerRun | undefined {
+  return runs.get(request)
+}
+
+/** Is this a request that can bring messages, and not claimed yet? All others pass untouched. */
+export function isClaimable(request: object, method: string | undefined): boolean {
+  return method === 'POST' && !runs.has(request)
+}
+
+/** Two routes with `sessionLock()` must exclude each other, so they share it. */
+let defaultLock: SessionLock | undefined
+
+/** The lock that was given; a new one for options; for nothing, the one that all share. */
+export function lockFor(lockOrOptions: ClaimingLock | SessionLockOptions | undefined): ClaimingLock {
+  if (lockOrOptions === undefined) {
+    defaultLock ??= createSessionLock()
+    return defaultLock
+  }
+  return 'claim' in lockOrOptions ? lockOrOptions : createSessionLock(lockOrOptions)
+}
+
+/** Makes what claims for one mount of the middleware. Throws an `OptionsError` for options that cannot work. */
+export function createClaimer(lock: ClaimingLock): Claimer {
+  const receive: Receiver = createReceiver(lock.options, lock.log)
+
+  return async (exchange) => {
+    const read = await exchange.read()
+    if ('refusal' in read) return refused(read.refusal, 'failed to read the body', read.cause)
+    const received = receive(read.incoming)
+    if (received.outcome === 'untouched') return 'untouched'
+    if (received.outcome === 'unsigned') {
+      return refused(refuse('invalid-signature'), `failed to verify the signature of a ${received.provider} delivery`)
+    }
+    const { delivery, reduce } = received
+    const outcome = await claimed(delivery)
+    if ('refusal' in outcome) return refused(outcome.refusal)
+    if (outcome.outcome === 'unkeyed') return 'untouched'
+    if (outcome.outcome !== 'acquired') return answer(exchange, outcome)
+    const { hold } = outcome
+    if (reduce && hold.fresh.length < delivery.messages.length) {
+      exchange.replaceBody(reduce(read.incoming.body, new Set(hold.fresh)))
+    }
+    return { hold, run: enter(lock, exchange, delivery, hold) }
+
+    function refused(refusal: Answer, what?: string, error?: unknown): 'answered' {
+      if (what) lock.log.warn({ status: refusal.status, ...(error ? { reason: typeOf(error) } : {}) }, what)
+      exchange.send(refusal)
+      return 'answered'
+    }
+  }
+
+  async function claimed(delivery: Delivery): Promise<DeliveryOutcome | { refusal: Answer }> {
+    try {
+      return await lock.claim(delivery)
+    } catch (error) {
+      const refusal = refuseError(error)
+      if (!refusal) throw error
+      if (error instanceof KeyError)
+        lock.log.error({ err: error, provider: delivery.provider }, 'failed to key a delivery')
+      return { refusal }
+    }
+  }
+
+  async function answer(
+    exchange: Exchange,
+    outcome: Exclude<DeliveryOutcome, { outcome: 'acquired' | 'unkeyed' }>,
+  ): Promise<'answered'> {
+    const { onDuplicate, onBusy } = lock.options
+    if (outcome.outcome === 'busy') {
+      const info = { of: 'busy', retryAfterMs: outcome.retryAfterMs } as const
+      exchange.send(refuse('busy', outcome), await onBusy?.(...exchange.hookArguments, info))
+    } else if (outcome.of === 'completed') {
+      exchange.send(duplicateAnswer, await onDuplicate?.(...exchange.hookArguments, { of: 'completed' }))
+    } else exchange.send(refuse('in-flight', outcome))
+    return 'answered'
+  }
+}
+
+/** Everything that stands ready when the handler starts. */
+function enter(lock: ClaimingLock, exchange: Exchange, delivery: Delivery, hold: Hold): HandlerRun {
+  const { staleAfterMs, isSuccess } = lock.options
+  const { withheld } = hold
+  if (withheld) exchange.force(refuse(withheld.reason === 'busy' ? 'busy' : 'in-flight', withheld))
+  const run = watchHandler(exchange, { hold, staleAfterMs, isSuccess, log: lock.log })
+  const at = (positions: readonly number[]) => positions.flatMap((position) => delivery.messages[position] ?? [])
+  runs.set(exchange.request, run)
+  exchange.show({
+    provider: delivery.provider,
+    messages: at(hold.fresh),
+    duplicates: at(hold.duplicates),
+    leases: hold.leases,
+    fencingToken: hold.fencingToken,
+    get signal() {
+      return hold.signal
+    },
+    waitUntil: run.waitUntil,
+    fail: run.fail,
+  })
+  return run
+}
+
+/** What a body parser calls its error; its message would quote the body. */
+function typeOf(error: unknown): unknown {
+  return (error as { type?: unknown }).type
+}
