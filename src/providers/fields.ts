@@ -38,3 +38,13 @@ export function headerOf(delivery: Pick<IncomingDelivery, 'headers'>, name: stri
   const value = fieldOf(delivery.headers, name)
   return typeof value === 'string' ? value : undefined
 }
+
+/** The value that a form field holds as JSON; undefined where it holds none. */
+export function jsonOf(text: unknown): unknown {
+  if (typeof text !== 'string') return undefined
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

@@ -1,12 +1,17 @@
 /** The providers, and what a delivery holds. Pure: no store, nothing is kept. */
+import { chatwoot } from './chatwoot.ts'
+import { github } from './github.ts'
 import type { IncomingDelivery, Provider, ReadMessage } from './provider.ts'
+import { standardWebhooks } from './standard-webhooks.ts'
+import { stripe } from './stripe.ts'
+import { vonage } from './vonage.ts'
 import { whatsappCloud } from './whatsapp-cloud.ts'
 
 export type { KeyFields, KeyParts, KeyReader } from './generic.ts'
 export type { HandshakeAnswer, IncomingDelivery, MessageKind, Provider, ReadMessage } from './provider.ts'
 
 /** Every provider that is built in, in the order they are tried. */
-export const providers: readonly Provider[] = [whatsappCloud]
+export const providers: readonly Provider[] = [chatwoot, github, standardWebhooks, stripe, vonage, whatsappCloud]
 
 /** What {@link identify} found. */
 export interface Identified {
@@ -33,10 +38,11 @@ export function identify(delivery: Unidentified): Identified | undefined {
   return provider && { provider: provider.name, messages: provider.read(whole) }
 }
 
-/** The provider that recognises the delivery. Only a POST is a delivery. */
+/** The provider that recognises the delivery: a POST, or a GET of one that comes that way too. */
 export function recognise(delivery: IncomingDelivery): Provider | undefined {
-  if (delivery.method !== 'POST') return undefined
-  return providers.find((provider) => provider.recognises(delivery))
+  const isPossible = ({ acceptsGet }: Provider) =>
+    delivery.method === 'POST' || (delivery.method === 'GET' && acceptsGet === true)
+  return providers.find((provider) => isPossible(provider) && provider.recognises(delivery))
 }
 
 /** The provider of this name. */
