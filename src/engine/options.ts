@@ -2,6 +2,7 @@
 import { hostname } from 'node:os'
 import { type Logger, pino } from 'pino'
 import type { KeyFields, KeyReader } from '../providers/generic.ts'
+import type { IncomingDelivery } from '../providers/provider.ts'
 import { isStoreUrl, type StoreSource } from '../store/open.ts'
 import type { Alias } from './alias.ts'
 import { OptionsError } from './errors.ts'
@@ -43,6 +44,22 @@ export interface SessionLockOptions {
   readonly maxHoldMs?: number | undefined
   /** How long a handled message is remembered. Default 604800000 (7 days, as long as Meta redelivers). */
   readonly retentionMs?: number | undefined
+  /**
+   * Whether the handler's answer is stored with the message and given again to its duplicates. Default `auto`:
+   * where the provider's answer carries the reply (TwiML, a Telegram method call), and nowhere else, since
+   * replaying can send a reply twice.
+   */
+  readonly replay?: 'auto' | boolean | undefined
+  /** Whether a message id that comes again with another payload is refused with 422. Default false. */
+  readonly comparePayload?: boolean | undefined
+  /** The device, where the body names none (Telegram): a string, or read from the request (its route). */
+  readonly device?: string | ((delivery: IncomingDelivery) => string | undefined) | undefined
+  /** `answer` (default): requests that ask whether this endpoint is ours are answered; `pass`: they go to your handler. */
+  readonly handshake?: 'answer' | 'pass' | undefined
+  /** What Meta is told when it asks: the verify token of the app's webhook settings. */
+  readonly verifyToken?: string | undefined
+  /** The origin that the provider calls, `https://bot.example`, for signatures over the URL behind a proxy. */
+  readonly publicOrigin?: string | undefined
   /** Answers a duplicate of a completed message in place of the empty 200. Must end the response. */
   readonly onDuplicate?: AnswerHook | undefined
   /** Answers a message whose session is busy in place of the 503. Must end the response. */
@@ -98,6 +115,9 @@ export interface ResolvedOptions
     | 'maxHoldMs'
     | 'retentionMs'
     | 'onStoreError'
+    | 'replay'
+    | 'comparePayload'
+    | 'handshake'
     | 'nodeId'
     | 'tablePrefix'
     | 'migrate'
@@ -112,6 +132,9 @@ export interface ResolvedOptions
   readonly secret: SessionLockOptions['secret']
   readonly key: SessionLockOptions['key']
   readonly alias: SessionLockOptions['alias']
+  readonly device: SessionLockOptions['device']
+  readonly verifyToken: SessionLockOptions['verifyToken']
+  readonly publicOrigin: SessionLockOptions['publicOrigin']
   readonly onDuplicate: SessionLockOptions['onDuplicate']
   readonly onBusy: SessionLockOptions['onBusy']
   readonly isSuccess: SessionLockOptions['isSuccess']
@@ -119,6 +142,8 @@ export interface ResolvedOptions
   readonly port: Port
   /** The store was chosen by nobody: it is the memory store by default. */
   readonly storeIsDefault: boolean
+  /** Nobody chose `lockWaitMs`: a provider that does not redeliver is waited for as long as its deadline allows. */
+  readonly lockWaitIsDefault: boolean
 }
 
 const DEFAULTS = {
@@ -130,6 +155,9 @@ const DEFAULTS = {
   maxHoldMs: 300_000,
   retentionMs: 604_800_000,
   onStoreError: 'reject',
+  replay: 'auto',
+  comparePayload: false,
+  handshake: 'answer',
   tablePrefix: 'session_lock_',
   migrate: 'auto',
   maskProspects: false,
@@ -156,6 +184,12 @@ const CHECKS: Readonly<Record<keyof SessionLockOptions, readonly [(value: unknow
   renew: [isBoolean, 'takes true or false'],
   maxHoldMs: milliseconds(100),
   retentionMs: milliseconds(1),
+  replay: [(value) => value === 'auto' || isBoolean(value), 'takes "auto", true or false'],
+  comparePayload: [isBoolean, 'takes true or false'],
+  device: [(value) => isText(value) || isFunction(value), 'takes a string or a function (delivery) => string'],
+  handshake: oneOf('answer', 'pass'),
+  verifyToken: [isText, 'takes a non-empty string'],
+  publicOrigin: [isOrigin, 'takes an origin like https://bot.example, without a path'],
   onDuplicate: [isFunction, 'takes a function (request, response, info)'],
   onBusy: [isFunction, 'takes a function (request, response, info)'],
   onStoreError: oneOf('reject', 'allow'),
@@ -200,12 +234,16 @@ export function resolveOptions(options: SessionLockOptions = {}, port: Port = no
     secret: undefined,
     key: undefined,
     alias: undefined,
+    device: undefined,
+    verifyToken: undefined,
+    publicOrigin: undefined,
     onDuplicate: undefined,
     onBusy: undefined,
     isSuccess: undefined,
     ...set,
     maxHoldMs,
     store: set.store ?? fromEnvironment ?? 'memory:',
+    lockWaitIsDefault: set.lockWaitMs === undefined,
     storeIsDefault: set.store === undefined && fromEnvironment === undefined,
     storeTimeoutMs: set.storeTimeoutMs ?? Math.min(5000, Math.max(10, Math.floor(staleAfterMs / 6))),
     nodeId: set.nodeId ?? defaultNodeId(),
@@ -243,6 +281,10 @@ function isText(value: unknown): value is string {
 
 function isBoolean(value: unknown): boolean {
   return typeof value === 'boolean'
+}
+
+function isOrigin(value: unknown): boolean {
+  return typeof value === 'string' && URL.canParse(value) && new URL(value).origin === value
 }
 
 function isFunction(value: unknown): boolean {
