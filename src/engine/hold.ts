@@ -2,7 +2,7 @@
  * A hold: what one claim has acquired, from the verdict to the settlement. It renews its leases
  * while the handler runs, tells the handler when one is lost, and settles them at the end.
  */
-import type { Claim, CompletedMessage, RowHeld, Settlement } from '../store/store.ts'
+import { type Claim, type CompletedMessage, type RowHeld, type Settlement, StoreError } from '../store/store.ts'
 import type { HandlerResult, Hold, SettleResult, Withheld } from './delivery.ts'
 import type { Engine } from './engine.ts'
 import { LeaseLostError } from './errors.ts'
@@ -166,7 +166,10 @@ export function createHold(engine: Engine, input: HoldInput): LiveHold {
       return conclude(lease, result, settlement, await engine.settlements.submit(settlement))
     } catch (error) {
       engine.storeFailed('settle a lease', error)
-      later.push(settleLater(lease, result, settlement))
+      // What the database refuses to write once it refuses again: then at least the session is free.
+      const isRefused = error instanceof StoreError && error.kind === 'data'
+      const rest: Settlement = isRefused ? { ...settlement, messages: [], outcome: 'released' } : settlement
+      later.push(settleLater(lease, result, rest))
       return 'unsettled'
     }
   }
