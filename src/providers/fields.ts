@@ -48,3 +48,23 @@ export function jsonOf(text: unknown): unknown {
     return undefined
   }
 }
+
+/**
+ * An id of several parts; those that are null are left out. A part of the wrong type is handed on alone, to be
+ * refused: no two ids may become one by being made text.
+ */
+export function joinedId(...parts: readonly unknown[]): unknown {
+  const present = parts.filter((part) => part !== null)
+  const wrong = present.find((part) => typeof part !== 'string')
+  return wrong === undefined ? present.join(':') : wrong
+}
+
+/** The texts, numbers and booleans of an object: what its message is told apart by, however deep the rest goes. */
+export function plainFieldsOf(value: unknown): unknown[] {
+  return valuesOf(value).filter((field) => ['string', 'number', 'boolean'].includes(typeof field))
+}
+
+/** The own values of an object or array; none of anything else. */
+export function valuesOf(value: unknown): unknown[] {
+  return typeof value === 'object' && value !== null ? Object.values(value) : []
+}

@@ -1,9 +1,18 @@
 /** The providers, and what a delivery holds. Pure: no store, nothing is kept. */
 import { chatwoot } from './chatwoot.ts'
+import { discord } from './discord.ts'
 import { github } from './github.ts'
+import { instagram } from './instagram.ts'
+import { line } from './line.ts'
+import { messenger } from './messenger.ts'
 import type { IncomingDelivery, Provider, ReadMessage } from './provider.ts'
+import { slack } from './slack.ts'
 import { standardWebhooks } from './standard-webhooks.ts'
 import { stripe } from './stripe.ts'
+import { teams } from './teams.ts'
+import { telegram } from './telegram.ts'
+import { twilio } from './twilio.ts'
+import { viber } from './viber.ts'
 import { vonage } from './vonage.ts'
 import { whatsappCloud } from './whatsapp-cloud.ts'
 
@@ -11,7 +20,23 @@ export type { KeyFields, KeyParts, KeyReader } from './generic.ts'
 export type { HandshakeAnswer, IncomingDelivery, MessageKind, Provider, ReadMessage } from './provider.ts'
 
 /** Every provider that is built in, in the order they are tried. */
-export const providers: readonly Provider[] = [chatwoot, github, standardWebhooks, stripe, vonage, whatsappCloud]
+export const providers: readonly Provider[] = [
+  chatwoot,
+  discord,
+  github,
+  instagram,
+  line,
+  messenger,
+  slack,
+  standardWebhooks,
+  stripe,
+  teams,
+  telegram,
+  twilio,
+  viber,
+  vonage,
+  whatsappCloud,
+]
 
 /** What {@link identify} found. */
 export interface Identified {

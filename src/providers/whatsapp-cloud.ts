@@ -7,7 +7,7 @@
  *   (`from_user_id`, `recipient_user_id`) stands in its place.
  * - Reactions and edits have ids of their own.
  */
-import { fieldOf, firstPresent, listOf } from './fields.ts'
+import { fieldOf, firstPresent, joinedId, listOf } from './fields.ts'
 import { metaHandshake } from './meta.ts'
 import type { IncomingDelivery, MessageKind, Provider, ReadMessage, SignedDelivery } from './provider.ts'
 import { isHexHmacSha256 } from './signature.ts'
@@ -76,17 +76,10 @@ function readStatus(item: unknown): Omit<ReadMessage, 'device'> {
     fieldOf(item, 'recipient_participant_user_id'),
   )
   return {
-    id: typeof id === 'string' ? joined(id, status, participant) : id,
+    id: typeof id === 'string' ? joinedId(id, status, participant) : id,
     prospect: firstPresent(fieldOf(item, 'recipient_id'), fieldOf(item, 'recipient_user_id')),
     kind: 'status',
   }
-}
-
-/** A part of the wrong type is handed on alone, to be refused: no two ids may become one by being made text. */
-function joined(...parts: readonly unknown[]): unknown {
-  const present = parts.filter((part) => part !== null)
-  const wrong = present.find((part) => typeof part !== 'string')
-  return wrong === undefined ? present.join(':') : wrong
 }
 
 function readEcho(item: unknown): Omit<ReadMessage, 'device'> {
