@@ -6,10 +6,12 @@ import type { Delivery, DeliveryOutcome, Hold } from '../engine/delivery.ts'
 import { KeyError } from '../engine/errors.ts'
 import { createSessionLock, type SessionLock } from '../engine/lock.ts'
 import type { SessionLockOptions } from '../engine/options.ts'
+import { type DeliveryWait, waitFor } from './deadline.ts'
 import { type Answer, duplicateAnswer, refuse, refuseError } from './decision.ts'
 import type { Exchange } from './exchange.ts'
 import { type HandlerRun, watchHandler } from './finish.ts'
 import { createReceiver, type Receiver } from './receive.ts'
+import { type ReplayPolicy, replayPolicy } from './replay-policy.ts'
 
 /** The part of a lock that the middleware uses. */
 export type ClaimingLock = Pick<SessionLock, 'claim' | 'options' | 'log'>
@@ -56,16 +58,20 @@ export function createClaimer(lock: ClaimingLock): Claimer {
     if (received.outcome === 'unsigned') {
       return refused(refuse('invalid-signature'), `failed to verify the signature of a ${received.provider} delivery`)
     }
-    const { delivery, reduce } = received
-    const outcome = await claimed(delivery)
+    if (received.outcome === 'unreadable') {
+      return refused(refuse('invalid-key', received), `failed to read a ${received.provider} delivery`)
+    }
+    const { delivery, preset, reduce } = received
+    const outcome = await claimed(delivery, waitFor(preset, lock.options))
     if ('refusal' in outcome) return refused(outcome.refusal)
     if (outcome.outcome === 'unkeyed') return 'untouched'
-    if (outcome.outcome !== 'acquired') return answer(exchange, outcome)
+    const policy = replayPolicy(lock.options, preset, read.incoming)
+    if (outcome.outcome !== 'acquired') return answer(exchange, outcome, policy)
     const { hold } = outcome
     if (reduce && hold.fresh.length < delivery.messages.length) {
       exchange.replaceBody(reduce(read.incoming.body, new Set(hold.fresh)))
     }
-    return { hold, run: enter(lock, exchange, delivery, hold) }
+    return { hold, run: enter(lock, exchange, delivery, hold, policy) }
 
     function refused(refusal: Answer, what?: string, error?: unknown): 'answered' {
       if (what) lock.log.warn({ status: refusal.status, ...(error ? { reason: typeOf(error) } : {}) }, what)
@@ -74,9 +80,9 @@ export function createClaimer(lock: ClaimingLock): Claimer {
     }
   }
 
-  async function claimed(delivery: Delivery): Promise<DeliveryOutcome | { refusal: Answer }> {
+  async function claimed(delivery: Delivery, wait: DeliveryWait): Promise<DeliveryOutcome | { refusal: Answer }> {
     try {
-      return await lock.claim(delivery)
+      return await lock.claim(delivery, wait)
     } catch (error) {
       const refusal = refuseError(error)
       if (!refusal) throw error
@@ -89,24 +95,34 @@ export function createClaimer(lock: ClaimingLock): Claimer {
   async function answer(
     exchange: Exchange,
     outcome: Exclude<DeliveryOutcome, { outcome: 'acquired' | 'unkeyed' }>,
+    policy: ReplayPolicy,
   ): Promise<'answered'> {
     const { onDuplicate, onBusy } = lock.options
     if (outcome.outcome === 'busy') {
       const info = { of: 'busy', retryAfterMs: outcome.retryAfterMs } as const
       exchange.send(refuse('busy', outcome), await onBusy?.(...exchange.hookArguments, info))
     } else if (outcome.of === 'completed') {
-      exchange.send(duplicateAnswer, await onDuplicate?.(...exchange.hookArguments, { of: 'completed' }))
+      const stored = policy.answerTo(outcome.response)
+      if (stored) exchange.send(stored)
+      else exchange.send(duplicateAnswer, await onDuplicate?.(...exchange.hookArguments, { of: 'completed' }))
     } else exchange.send(refuse('in-flight', outcome))
     return 'answered'
   }
 }
 
 /** Everything that stands ready when the handler starts. */
-function enter(lock: ClaimingLock, exchange: Exchange, delivery: Delivery, hold: Hold): HandlerRun {
+function enter(
+  lock: ClaimingLock,
+  exchange: Exchange,
+  delivery: Delivery,
+  hold: Hold,
+  policy: ReplayPolicy,
+): HandlerRun {
   const { staleAfterMs, isSuccess } = lock.options
   const { withheld } = hold
   if (withheld) exchange.force(refuse(withheld.reason === 'busy' ? 'busy' : 'in-flight', withheld))
-  const run = watchHandler(exchange, { hold, staleAfterMs, isSuccess, log: lock.log })
+  if (policy.captures) exchange.capture()
+  const run = watchHandler(exchange, { hold, staleAfterMs, isSuccess, log: lock.log, toStore: policy.toStore })
   const at = (positions: readonly number[]) => positions.flatMap((position) => delivery.messages[position] ?? [])
   runs.set(exchange.request, run)
   exchange.show({

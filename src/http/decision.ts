@@ -4,12 +4,13 @@
  */
 import { ClosedError, KeyError } from '../engine/errors.ts'
 import { StoreError } from '../store/store.ts'
+import type { CapturedAnswer } from './replay.ts'
 
 /** An answer of ours, ready to be sent. */
 export interface Answer {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
-  readonly body: string
+  readonly body: string | Uint8Array
 }
 
 /** The value of the `Session-Lock` header. */
@@ -22,6 +23,7 @@ export type RefusalName =
   | 'invalid-key'
   | 'invalid-signature'
   | 'invalid-body'
+  | 'other-payload'
   | 'body-too-large'
   | 'store-unavailable'
   | 'closing'
@@ -83,6 +85,11 @@ const REFUSALS: Readonly<Record<RefusalName, Refusal>> = {
     title: 'Invalid body',
     detail: 'The body cannot be read as its Content-Type and Content-Encoding say. Send well-formed JSON or form data.',
   },
+  'other-payload': {
+    status: 422,
+    title: 'Another payload under the same id',
+    detail: 'A message with this id was handled before, and its payload was another. Send new payloads under new ids.',
+  },
   'body-too-large': {
     status: 413,
     title: 'Body too large',
@@ -95,6 +102,14 @@ export const duplicateAnswer: Answer = {
   status: 200,
   headers: { 'Session-Lock': 'duplicate', 'Content-Length': '0' },
   body: '',
+}
+
+/** The answer to a duplicate whose original's answer was stored: that answer again, byte for byte. */
+export function replayedAnswer({ status, headers, body }: CapturedAnswer): Answer {
+  const marks = { 'Session-Lock': 'duplicate', 'Idempotency-Replayed': 'true' }
+  // A 204 has no body, and says nothing of its length.
+  const length = status === 204 ? {} : { 'Content-Length': String(body.length) }
+  return { status, headers: { ...headers, ...marks, ...length }, body }
 }
 
 /**

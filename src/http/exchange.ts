@@ -6,6 +6,7 @@ import type { DeliveryMessage } from '../engine/delivery.ts'
 import type { Lease } from '../engine/lease.ts'
 import type { IncomingDelivery } from '../providers/provider.ts'
 import type { Answer } from './decision.ts'
+import type { CapturedAnswer } from './replay.ts'
 
 /** The delivery with its body parsed, or the refusal of one that cannot be read. */
 export type ExchangeRead =
@@ -28,12 +29,24 @@ export interface Exchange {
   send(answer: Answer, own?: unknown): void
   /** From now on, whatever the handler answers, this is sent when it has ended its answer. */
   force(answer: Answer): void
+  /** From now on the handler's answer is kept, for {@link Exchange.onEnd} to give. */
+  capture(): void
   /** Has the handler begun to answer? */
   hasBegun(): boolean
-  /** Calls back when the handler has ended its answer, which needs no client; with the status it had set. */
-  onEnd(ended: (status: number) => void): void
+  /** Calls back when the handler has ended its answer, which needs no client. */
+  onEnd(ended: (end: HandlerEnd) => void): void
   /** Calls back when the client is gone, or at once where it is. */
   onDeserted(deserted: () => void): void
+}
+
+/** How a handler has ended its answer. */
+export interface HandlerEnd {
+  /** The one it had set. */
+  readonly status: number
+  /** The answer itself, where it was captured and is small enough to be kept. */
+  readonly answer?: CapturedAnswer | undefined
+  /** Why the answer came to no good end, where that is known. */
+  readonly failure?: Error | undefined
 }
 
 /** What a handler finds as `req.sessionLock`. */

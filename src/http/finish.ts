@@ -7,6 +7,7 @@
 import type { Logger } from 'pino'
 import type { HandlerResult, Hold } from '../engine/delivery.ts'
 import type { Exchange } from './exchange.ts'
+import type { CapturedAnswer } from './replay.ts'
 
 /** One handler at work on one response. */
 export interface HandlerRun {
@@ -23,6 +24,8 @@ export interface HandlerRunInput {
   readonly staleAfterMs: number
   readonly isSuccess: ((status: number) => boolean) | undefined
   readonly log: Logger
+  /** What is kept with the completed message, made of the answer where it was captured. */
+  readonly toStore?: (answer: CapturedAnswer | undefined) => Uint8Array | undefined
 }
 
 /** 2xx and 3xx, and the refusals that say "never send this again". */
@@ -37,6 +40,7 @@ export function watchHandler(exchange: Exchange, input: HandlerRunInput): Handle
   let isOver = false
   let isSettled = false
   let status: number | undefined
+  let captured: CapturedAnswer | undefined
   let failure: { readonly error: unknown } | undefined
 
   const fail = (error: unknown): void => {
@@ -62,7 +66,9 @@ export function watchHandler(exchange: Exchange, input: HandlerRunInput): Handle
     } catch (error) {
       fail(error)
     }
-    return failure ? { status: 'failed', error: failure.error } : { status: 'completed' }
+    if (failure) return { status: 'failed', error: failure.error }
+    const response = input.toStore?.(captured)
+    return { status: 'completed', ...(response && { response }) }
   }
 
   function waitUntil(promise: PromiseLike<unknown>): void {
@@ -87,8 +93,10 @@ export function watchHandler(exchange: Exchange, input: HandlerRunInput): Handle
     waitUntil(handler)
   }
 
-  exchange.onEnd((ownStatus) => {
-    status ??= ownStatus
+  exchange.onEnd((end) => {
+    if (end.failure) fail(end.failure)
+    if (status === undefined) captured = end.answer
+    status ??= end.status
     over()
   })
   exchange.onDeserted(() => lookAgain(exchange.hasBegun()))

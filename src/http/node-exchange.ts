@@ -2,9 +2,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { IncomingDelivery } from '../providers/provider.ts'
 import type { BodyReader } from './body.ts'
+import { captureAnswer } from './capture.ts'
 import type { Answer } from './decision.ts'
 import type { Exchange, RequestLock } from './exchange.ts'
 import { forceAnswer } from './force.ts'
+import type { CapturedAnswer } from './replay.ts'
 
 /** A request of Express 4 or 5, of Connect, or of `node:http` itself. */
 export interface RequestLike extends IncomingMessage {
@@ -21,6 +23,7 @@ export type NextLike = (error?: unknown) => void
 /** Makes the exchange of one request. A framework that keeps the body or the lock elsewhere replaces a part. */
 export function nodeExchange(request: RequestLike, response: ServerResponse, readBody: BodyReader): Exchange {
   let hasBegunUnseen = (): boolean => false
+  let captured: (() => CapturedAnswer | undefined) | undefined
   return {
     request,
     hookArguments: [request, response],
@@ -42,7 +45,10 @@ export function nodeExchange(request: RequestLike, response: ServerResponse, rea
       hasBegunUnseen = forceAnswer(response, answer)
     },
     hasBegun: () => response.headersSent || hasBegunUnseen(),
-    onEnd: (ended) => onEnd(response, ended),
+    capture() {
+      captured = captureAnswer(response)
+    },
+    onEnd: (ended) => onEnd(response, (status) => ended({ status, answer: captured?.() })),
     onDeserted(deserted) {
       if (response.destroyed || response.closed) deserted()
       else response.once('close', deserted)

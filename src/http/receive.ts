@@ -6,6 +6,7 @@ import type { Logger } from 'pino'
 import type { Delivery } from '../engine/delivery.ts'
 import { OptionsError } from '../engine/errors.ts'
 import type { ResolvedOptions } from '../engine/options.ts'
+import { providerProblem } from '../providers/define.ts'
 import { GENERIC, readByKey } from '../providers/generic.ts'
 import { providerNamed, providers, recognise } from '../providers/index.ts'
 import type { IncomingDelivery, Provider } from '../providers/provider.ts'
@@ -20,9 +21,13 @@ export type Received =
   | { readonly outcome: 'untouched' }
   /** A secret is set, and the delivery is not signed with it. */
   | { readonly outcome: 'unsigned'; readonly provider: string }
+  /** Its provider cannot read it; `detail` tells the sender why. */
+  | { readonly outcome: 'unreadable'; readonly provider: string; readonly detail: string }
   | {
       readonly outcome: 'delivery'
       readonly delivery: Delivery
+      /** Whose it is; absent where the option `key` has read it. */
+      readonly preset?: Provider
       /** The body with some of the messages only; absent where nobody knows how to take it apart. */
       readonly reduce?: Provider['reduce']
     }
@@ -32,7 +37,9 @@ export type Receiver = (incoming: IncomingDelivery) => Received
 /** Makes the receiver. Throws an {@link OptionsError} for options that cannot work together. */
 export function createReceiver(options: ReceiveOptions, log: Logger): Receiver {
   checkOptions(options)
-  const { provider: name, secret, key } = options
+  const { provider, secret, key } = options
+  const pinned = typeof provider === 'string' ? providerNamed(provider) : provider
+  const nameOfKeyed = provider === 'auto' ? GENERIC : nameOf(provider)
   let warned = false
 
   function isForged(preset: Provider, incoming: IncomingDelivery): boolean {
@@ -57,16 +64,19 @@ export function createReceiver(options: ReceiveOptions, log: Logger): Receiver {
   }
 
   return (incoming) => {
-    const preset = name === 'auto' ? recognise(incoming) : providerNamed(name)
+    const preset = provider === 'auto' ? recognise(incoming) : pinned
     if (preset && isForged(preset, incoming)) return { outcome: 'unsigned', provider: preset.name }
     const byKey = key === undefined ? [] : readByKey(key, incoming)
     if (byKey.length > 0) {
-      return { outcome: 'delivery', delivery: { provider: name === 'auto' ? GENERIC : name, messages: byKey } }
+      return { outcome: 'delivery', delivery: { provider: nameOfKeyed, messages: byKey } }
     }
     if (!preset?.recognises(incoming)) return { outcome: 'untouched' }
+    const detail = preset.refuses?.(incoming)
+    if (detail !== undefined) return { outcome: 'unreadable', provider: preset.name, detail }
     const messages = preset.read(incoming)
     if (messages.length === 0) return { outcome: 'untouched' }
-    return { outcome: 'delivery', delivery: { provider: preset.name, messages }, reduce: preset.reduce }
+    const delivery = { provider: preset.name, messages, ...(preset.twins && { twins: true }) }
+    return { outcome: 'delivery', delivery, preset, reduce: preset.reduce }
   }
 }
 
@@ -75,30 +85,53 @@ function isEmpty(body: unknown): boolean {
   return body === undefined || (typeof body === 'object' && body !== null && Object.keys(body).length === 0)
 }
 
+function nameOf(provider: string | Provider): string {
+  return typeof provider === 'string' ? provider : provider.name
+}
+
 function checkOptions({ provider, secret, key }: ReceiveOptions): void {
-  const known = providers.map(({ name }) => `"${name}"`).join(', ')
-  const isBuiltIn = providerNamed(provider) !== undefined
-  if (provider !== 'auto' && !isBuiltIn && key === undefined) {
-    throw new OptionsError(
-      'provider',
-      `names none that is built in (there are: "auto", ${known}); give the option "key" to read another`,
-    )
-  }
+  checkProvider(provider, key)
   if (typeof key === 'object') checkFields(key)
-  if (secret === undefined) return
-  if (typeof secret === 'string' || isList(secret)) {
-    if (key !== undefined && !isBuiltIn) {
-      throw new OptionsError(
-        'secret',
-        'cannot be checked on deliveries that the option "key" reads: check their signature before sessionLock(), ' +
-          `and name the provider that the secret is for: { ${known}: secret }`,
-      )
-    }
+  if (secret !== undefined) checkSecret(provider, secret, key)
+}
+
+const BUILT_IN = providers.map(({ name }) => `"${name}"`).join(', ')
+
+function checkProvider(provider: ReceiveOptions['provider'], key: ReceiveOptions['key']): void {
+  if (typeof provider !== 'string') {
+    const problem = providerProblem(provider)
+    if (problem !== undefined) throw new OptionsError('provider', `given as an object ${problem}`)
     return
   }
+  if (provider === 'auto' || providerNamed(provider) || key !== undefined) return
+  throw new OptionsError(
+    'provider',
+    `names none that is built in (there are: "auto", ${BUILT_IN}); give the option "key" to read another, ` +
+      'or a provider of your own: defineProvider({ … })',
+  )
+}
+
+/** A secret that nothing is checked with would only look like protection. */
+function checkSecret(
+  provider: ReceiveOptions['provider'],
+  secret: NonNullable<ReceiveOptions['secret']>,
+  key: ReceiveOptions['key'],
+): void {
+  const pinned = typeof provider === 'string' ? providerNamed(provider) : provider
+  if (pinned && !pinned.isSigned && secretsFor(secret, pinned.name).length > 0) {
+    throw new OptionsError('secret', `cannot be checked: provider "${pinned.name}" has no signature that is known here`)
+  }
+  if (typeof secret === 'string' || isList(secret)) {
+    if (key === undefined || pinned) return
+    throw new OptionsError(
+      'secret',
+      'cannot be checked on deliveries that the option "key" reads: check their signature before sessionLock(), ' +
+        `and name the provider that the secret is for: { ${BUILT_IN}: secret }`,
+    )
+  }
   for (const name of Object.keys(secret)) {
-    if (!providerNamed(name))
-      throw new OptionsError('secret', `is given for "${name}", which is not built in; there are: ${known}`)
+    if (name !== pinned?.name && !providerNamed(name))
+      throw new OptionsError('secret', `is given for "${name}", which is not built in; there are: ${BUILT_IN}`)
   }
 }
 

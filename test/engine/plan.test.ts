@@ -12,7 +12,7 @@ function partsOf(messages: DeliveryMessage[], twins = false) {
 
 function lockOver(options: SessionLockOptions = {}) {
   const store = memoryStore({ tablePrefix: 'session_lock_', timeoutMs: 1000 })
-  const lock = createSessionLock({ store, logger: false, ...options })
+  const lock = createSessionLock({ store, logger: false, closeTimeoutMs: 0, ...options })
   onTestFinished(() => lock.close())
   return lock
 }
