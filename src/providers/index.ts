@@ -1,7 +1,14 @@
 /** The providers, and what a delivery holds. Pure: no store, nothing is kept. */
+
 import { chatwoot } from './chatwoot.ts'
+import { dialog360 } from './dialog360.ts'
 import { discord } from './discord.ts'
+import { evolution } from './evolution.ts'
+import { fonnte } from './fonnte.ts'
 import { github } from './github.ts'
+import { gowa } from './gowa.ts'
+import { greenApi } from './green-api.ts'
+import { gupshup } from './gupshup.ts'
 import { instagram } from './instagram.ts'
 import { line } from './line.ts'
 import { messenger } from './messenger.ts'
@@ -12,18 +19,40 @@ import { stripe } from './stripe.ts'
 import { teams } from './teams.ts'
 import { telegram } from './telegram.ts'
 import { twilio } from './twilio.ts'
+import { ultramsg } from './ultramsg.ts'
 import { viber } from './viber.ts'
 import { vonage } from './vonage.ts'
+import { wablas } from './wablas.ts'
+import { waha } from './waha.ts'
+import { whacenter } from './whacenter.ts'
+import { whapi } from './whapi.ts'
 import { whatsappCloud } from './whatsapp-cloud.ts'
 
+export { defineProvider, type ProviderPreset } from './define.ts'
+export { fieldAt } from './fields.ts'
 export type { KeyFields, KeyParts, KeyReader } from './generic.ts'
-export type { HandshakeAnswer, IncomingDelivery, MessageKind, Provider, ReadMessage } from './provider.ts'
+export { type IdempotencyKeyOptions, idempotencyKey } from './idempotency-key.ts'
+export type {
+  HandshakeAnswer,
+  IncomingDelivery,
+  MessageKind,
+  Provider,
+  ReadMessage,
+  SignedDelivery,
+} from './provider.ts'
+export { equalsSecretly, isHexHmacSha256 } from './signature.ts'
 
 /** Every provider that is built in, in the order they are tried. */
 export const providers: readonly Provider[] = [
   chatwoot,
+  dialog360,
   discord,
+  evolution,
+  fonnte,
   github,
+  gowa,
+  greenApi,
+  gupshup,
   instagram,
   line,
   messenger,
@@ -33,8 +62,13 @@ export const providers: readonly Provider[] = [
   teams,
   telegram,
   twilio,
+  ultramsg,
   viber,
   vonage,
+  wablas,
+  waha,
+  whacenter,
+  whapi,
   whatsappCloud,
 ]
 
