@@ -1,5 +1,4 @@
 /** The providers, and what a delivery holds. Pure: no store, nothing is kept. */
-
 import { chatwoot } from './chatwoot.ts'
 import { dialog360 } from './dialog360.ts'
 import { discord } from './discord.ts'
@@ -28,19 +27,8 @@ import { whacenter } from './whacenter.ts'
 import { whapi } from './whapi.ts'
 import { whatsappCloud } from './whatsapp-cloud.ts'
 
-export { defineProvider, type ProviderPreset } from './define.ts'
-export { fieldAt } from './fields.ts'
 export type { KeyFields, KeyParts, KeyReader } from './generic.ts'
-export { type IdempotencyKeyOptions, idempotencyKey } from './idempotency-key.ts'
-export type {
-  HandshakeAnswer,
-  IncomingDelivery,
-  MessageKind,
-  Provider,
-  ReadMessage,
-  SignedDelivery,
-} from './provider.ts'
-export { equalsSecretly, isHexHmacSha256 } from './signature.ts'
+export type { HandshakeAnswer, IncomingDelivery, MessageKind, Provider, ReadMessage } from './provider.ts'
 
 /** Every provider that is built in, in the order they are tried. */
 export const providers: readonly Provider[] = [
