@@ -2,7 +2,7 @@
 import { hostname } from 'node:os'
 import { type Logger, pino } from 'pino'
 import type { KeyFields, KeyReader } from '../providers/generic.ts'
-import type { IncomingDelivery } from '../providers/provider.ts'
+import type { IncomingDelivery, Provider } from '../providers/provider.ts'
 import { isStoreUrl, type StoreSource } from '../store/open.ts'
 import type { Alias } from './alias.ts'
 import { OptionsError } from './errors.ts'
@@ -21,8 +21,11 @@ export interface SessionLockOptions {
    * (one process only, forgotten at exit; a warning says so).
    */
   readonly store?: StoreSource | undefined
-  /** Which provider's webhooks come in. Default `auto`: recognised by their shape. */
-  readonly provider?: string | undefined
+  /**
+   * Which provider's webhooks come in: the name of one that is built in, or one of your own (`defineProvider`).
+   * Default `auto`: recognised by their shape.
+   */
+  readonly provider?: string | Provider | undefined
   /**
    * The secret that deliveries are signed with (Meta: the app secret); several while it is being rotated;
    * or one per provider name. None: signatures are not checked, which is said once in the log.
@@ -171,7 +174,10 @@ const DEFAULTS = {
 /** What each option takes: the check, and the words for it. */
 const CHECKS: Readonly<Record<keyof SessionLockOptions, readonly [(value: unknown) => boolean, string]>> = {
   store: [isStoreSource, 'takes a URL (memory:, sqlite:path, mysql://…, mariadb://…), a pool, a database or a Store'],
-  provider: [isText, 'takes "auto" or the name of a provider'],
+  provider: [
+    (value) => isText(value) || isRecord(value),
+    'takes "auto", the name of a provider, or one of your own: defineProvider({ … })',
+  ],
   secret: [isSecret, 'takes a non-empty string, several in an array, or one per provider name'],
   key: [
     (value) => typeof value === 'function' || isRecord(value),

@@ -77,6 +77,8 @@ export interface Provider {
   readonly deadlineMs?: number
   /** true: the answer's body carries the reply (TwiML, a method call), so a duplicate is given it again. */
   readonly replays?: boolean | ((delivery: IncomingDelivery) => boolean)
+  /** true: what comes again under an id must be what came before; another body under it is answered 422. */
+  readonly comparesPayload?: boolean
   /**
    * true: one message can arrive under two sessions that do not know of each other (WAHA's `@c.us` and
    * `@lid` twins), so the message's own key is held beside the session.
@@ -86,6 +88,11 @@ export interface Provider {
   readonly acceptsGet?: boolean
   /** Is this body certainly one of this provider's? Never by a signature header alone: several share one. */
   recognises(delivery: IncomingDelivery): boolean
+  /**
+   * Why this delivery cannot be read, in words for its sender, who is answered 400. undefined: it can. Absent: all
+   * that is recognised can.
+   */
+  refuses?(delivery: IncomingDelivery): string | undefined
   /** Every message of the delivery, in the order of the body. None: it is about something else. */
   read(delivery: IncomingDelivery): ReadMessage[]
   /** A copy of the body that holds only the messages at these positions. Absent: one message a delivery. */
