@@ -27,8 +27,19 @@ import { whacenter } from './whacenter.ts'
 import { whapi } from './whapi.ts'
 import { whatsappCloud } from './whatsapp-cloud.ts'
 
+export { defineProvider, type ProviderPreset } from './define.ts'
+export { fieldAt } from './fields.ts'
 export type { KeyFields, KeyParts, KeyReader } from './generic.ts'
-export type { HandshakeAnswer, IncomingDelivery, MessageKind, Provider, ReadMessage } from './provider.ts'
+export { type IdempotencyKeyOptions, idempotencyKey } from './idempotency-key.ts'
+export type {
+  HandshakeAnswer,
+  IncomingDelivery,
+  MessageKind,
+  Provider,
+  ReadMessage,
+  SignedDelivery,
+} from './provider.ts'
+export { equalsSecretly, isHexHmacSha256 } from './signature.ts'
 
 /** Every provider that is built in, in the order they are tried. */
 export const providers: readonly Provider[] = [
