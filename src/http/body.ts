@@ -10,6 +10,15 @@ import type { RequestLike } from './node-exchange.ts'
 const JSON_TYPES = ['application/json', 'application/*+json']
 const FORM_TYPES = ['application/x-www-form-urlencoded']
 
+/** The same types, as they stand in a header. */
+export const JSON_TYPE = /^\s*application\/(?:[^;\s]+\+)?json\s*(?:;|$)/i
+export const FORM_TYPE = /^\s*application\/x-www-form-urlencoded\s*(?:;|$)/i
+
+/** Is this the type of a body that can hold a delivery, and whose bytes are kept? */
+export function isKeptType(contentType: string | undefined): boolean {
+  return contentType !== undefined && (JSON_TYPE.test(contentType) || FORM_TYPE.test(contentType))
+}
+
 /**
  * Keeps a body's bytes as `request.rawBody`, which signatures are made over. For body parsers that run
  * before `sessionLock()`; where it reads the body itself, it keeps them too.
