@@ -40,7 +40,7 @@ function personIn(body: unknown): Person {
   return inGroup ? personOf(member, null, sender) : { prospect: sender }
 }
 
-function contentIn(body: unknown): ReadonlyArray<string | number> {
+function contentIn(body: unknown): unknown {
   return contentOf(
     fieldOf(body, 'message'),
     fieldOf(body, 'url'),

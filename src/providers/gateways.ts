@@ -6,9 +6,9 @@ import { equalsSecretly } from './signature.ts'
 /** The person of a message, under the names that its gateway gives. */
 export type Person = Pick<ReadMessage, 'prospect' | 'prospectAlt' | 'group'>
 
-/** A group's name ends in `@g.us`. */
+/** Where several people write: a group ends in `@g.us`, and people's stories come from `status@broadcast`. */
 export function isGroup(name: unknown): boolean {
-  return typeof name === 'string' && name.endsWith('@g.us')
+  return typeof name === 'string' && (name.endsWith('@g.us') || name.endsWith('@broadcast'))
 }
 
 /** WhatsApp names a person by phone number or by a LID, which hides the number. */
@@ -21,13 +21,13 @@ export function isLid(name: unknown): boolean {
  * person arrives under either, and the phone number is the name that other messages have too.
  */
 export function personOf(name: unknown, other: unknown, group?: unknown): Person {
-  const alone = typeof other !== 'string' || other === '' || other === name || isLid(name) === isLid(other)
   const inGroup = group === undefined ? {} : { group }
-  if (alone) return { prospect: firstPresent(name), ...inGroup }
-  if (firstPresent(name) === null) return { prospect: other, ...inGroup }
-  return isLid(name)
-    ? { prospect: other, prospectAlt: name, ...inGroup }
-    : { prospect: name, prospectAlt: other, ...inGroup }
+  const first = firstPresent(name)
+  const isTold = first !== null && typeof other === 'string' && isLid(first) !== isLid(other)
+  if (!isTold || other === '') return { prospect: firstPresent(first, other), ...inGroup }
+  return isLid(first)
+    ? { prospect: other, prospectAlt: first, ...inGroup }
+    : { prospect: first, prospectAlt: other, ...inGroup }
 }
 
 /** Forms, and some gateways' JSON, write booleans as text. */
@@ -41,9 +41,10 @@ export function joined(first: unknown, ...others: readonly unknown[]): unknown {
   return id === null ? null : joinedId(id, ...others.map((part) => firstPresent(part)))
 }
 
-/** What is told apart by content: texts and numbers only, so that nothing deep is ever looked into. */
-export function contentOf(...values: readonly unknown[]): ReadonlyArray<string | number> {
-  return values.filter((value) => typeof value === 'string' || typeof value === 'number')
+/** What is told apart by content: texts and numbers only, so that nothing deep is ever looked into. Null: nothing is. */
+export function contentOf(...values: readonly unknown[]): ReadonlyArray<string | number> | null {
+  const plain = values.filter((value) => typeof value === 'string' || typeof value === 'number')
+  return plain.some((value) => value !== '') ? plain : null
 }
 
 /** The bot's own message is an echo; its own reactions and edits stay what they are. */

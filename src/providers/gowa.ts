@@ -4,7 +4,7 @@
  * - A receipt names several messages: each is a status of its own.
  * - Reactions, edits and revocations have ids of their own; `message.deleted` has only its target's.
  */
-import { fieldAt, fieldOf, firstPresent, idText, listOf } from './fields.ts'
+import { fieldAt, fieldOf, firstPresent, listOf } from './fields.ts'
 import { has, hasObject, hasTexts, isGroup, isTrue, joined, kindOf, type Person, personOf } from './gateways.ts'
 import type { IncomingDelivery, MessageKind, Provider, ReadMessage, SignedDelivery } from './provider.ts'
 import { isHexHmacSha256 } from './signature.ts'
@@ -32,8 +32,9 @@ export const gowa = {
     const payload = fieldOf(body, 'payload')
     const device = firstPresent(fieldOf(body, 'device_id'))
     if (event === 'message.ack') {
-      const status = idText(fieldOf(payload, 'receipt_type'))
-      const person = senderOf(payload)
+      const status = fieldOf(payload, 'receipt_type')
+      const { prospect, group } = senderOf(payload)
+      const person = group === undefined ? { prospect } : { prospect, group }
       return listOf(payload, 'ids').map((id) => ({ id: joined(id, status), ...person, device, kind: 'status' }))
     }
     if (event === 'message.deleted') {

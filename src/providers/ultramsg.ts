@@ -23,7 +23,7 @@ export const ultramsg = {
     if (event === 'message_ack') {
       return [{ id: joined(id, idText(fieldOf(data, 'ack'))), ...person, device, kind: 'status' }]
     }
-    // The id is the target's, and somebody may take a reaction back and give it again: only the time differs.
+    // The id may be the target's, and a reaction can be taken back and given again: then only the time differs.
     if (event === 'message_reaction') {
       const parts = [fieldOf(data, 'reaction'), idText(fieldOf(data, 'time'))]
       return [{ id: joined(id, 'reaction', ...parts), ...person, device, kind: 'reaction' }]

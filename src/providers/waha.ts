@@ -88,17 +88,20 @@ function personIn(payload: unknown): Person {
   return fromMe ? { prospect: null, group } : personOf(participant, alternativeIn(payload), group)
 }
 
-const ALTERNATIVES = [
+/** Where the engines put the sender's other name, and the other name of whom the bot wrote to. */
+const SENDERS = [
   '_data.key.participantAlt',
   '_data.key.remoteJidAlt',
   '_data.key.participantPn',
   '_data.key.senderPn',
   '_data.Info.SenderAlt',
 ]
+const RECIPIENTS = ['_data.key.remoteJidAlt', '_data.Info.RecipientAlt']
 
-/** The engine's other name of the sender, spelt as WAHA spells people: `15550001@c.us`. */
+/** The engine's other name of the person, spelt as WAHA spells people: `15550001@c.us`. */
 function alternativeIn(payload: unknown): unknown {
-  const name = firstPresent(...ALTERNATIVES.map((path) => fieldAt(payload, path)))
+  const paths = isTrue(fieldOf(payload, 'fromMe')) ? RECIPIENTS : SENDERS
+  const name = firstPresent(...paths.map((path) => fieldAt(payload, path)))
   if (typeof name !== 'string' || isGroup(name)) return null
   const at = name.indexOf('@')
   if (at < 0) return null
