@@ -15,7 +15,6 @@ export interface KoaContextLike {
   readonly res: ServerResponse
   readonly request: { body?: unknown; rawBody?: unknown }
   readonly originalUrl: string
-  readonly writable: boolean
   state: { sessionLock?: RequestLock }
   sessionLock?: RequestLock
   status: number
@@ -57,8 +56,6 @@ export function sessionLock(lockOrOptions?: ClaimingLock | SessionLockOptions): 
     const handled = claimed.hold.within(next)
     claimed.run.follow(handled)
     await handled
-    // Some versions of Koa end nothing once the client is gone.
-    if (!context.writable && context.respond !== false) context.res.end()
   }
   return Object.assign(middleware, { lock })
 }
