@@ -59,9 +59,9 @@ export function joinedId(...parts: readonly unknown[]): unknown {
   return wrong === undefined ? present.join(':') : wrong
 }
 
-/** The texts, numbers and booleans of an object: what its message is told apart by, however deep the rest goes. */
+/** The texts and numbers of an object: what its message is told apart by, however deep the rest goes. */
 export function plainFieldsOf(value: unknown): unknown[] {
-  return valuesOf(value).filter((field) => ['string', 'number', 'boolean'].includes(typeof field))
+  return valuesOf(value).filter((field) => typeof field === 'string' || typeof field === 'number')
 }
 
 /** The own values of an object or array; none of anything else. */

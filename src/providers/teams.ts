@@ -5,7 +5,7 @@
  * - An invoke (a card's button, a search) that was answered late comes again with a new id, so its id is none.
  * - Deliveries carry a JWT, whose keys change and must be fetched: check it with Microsoft's own middleware.
  */
-import { fieldOf, firstPresent, joinedId, listOf, plainFieldsOf, valuesOf } from './fields.ts'
+import { fieldOf, firstPresent, joinedId, listOf } from './fields.ts'
 import type { IncomingDelivery, MessageKind, Provider, ReadMessage } from './provider.ts'
 
 /** Teams waits for fifteen seconds. The answer to an invoke is what the person gets to see. */
@@ -74,15 +74,14 @@ function reactionsOf(body: unknown, list: string, sign: string): unknown[] {
 }
 
 /**
- * Not the id, nor the times, which a repeated invoke may have anew: what was asked for, and on which card.
- * Texts only, two levels deep, which no nesting makes slow.
+ * Not the id, nor the times, which a repeated invoke may have anew: what was asked for, and on which card. All of it,
+ * as two clicks may differ in the depth of a card's data only; nested deeper than can be written down, it is none.
  */
-function contentOf(body: unknown): unknown[] {
-  const value = fieldOf(body, 'value')
-  const asked = ['type', 'name', 'text', 'replyToId'].map((name) => fieldOf(body, name)).filter(isText)
-  return [...asked, ...plainFieldsOf(value), ...valuesOf(value).flatMap(plainFieldsOf)]
-}
-
-function isText(value: unknown): boolean {
-  return typeof value === 'string'
+function contentOf(body: unknown): unknown {
+  const asked = ['type', 'name', 'text', 'replyToId', 'value'].map((name) => fieldOf(body, name))
+  try {
+    return JSON.stringify(asked)
+  } catch {
+    return null
+  }
 }

@@ -39,7 +39,7 @@ describe('reading', () => {
       7,
       [],
       {},
-      { object: 'page', entry: [] },
+      { object: 'user', entry: [] },
       { object: 'whatsapp_business_account' },
     ]
     for (const body of bodies) expect(identify({ body })).toBeUndefined()
