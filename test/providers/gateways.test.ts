@@ -66,6 +66,9 @@ describe('one person under two names', () => {
       _data: { Info: { SenderAlt: '4930000001@s.whatsapp.net' } },
     }
     expect(read('waha', { event: 'message.any', session: 'default', payload })).toMatchObject([{ prospect: lid }])
+    const own = { id: '3EB0', chat_id: '4930@s.whatsapp.net', from: '49151@s.whatsapp.net', is_from_me: true }
+    const revoked = { event: 'message.revoked', device_id: '4930@s.whatsapp.net', payload: own }
+    expect(read('gowa', revoked)).toMatchObject([{ prospect: '49151@s.whatsapp.net', kind: 'delete' }])
     expect(read('ultramsg', sampleBody('ultramsg', 'created'))).toMatchObject([{ prospect: '4915100000001@c.us' }])
   })
 
