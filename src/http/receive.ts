@@ -6,7 +6,7 @@ import type { Logger } from 'pino'
 import type { Delivery } from '../engine/delivery.ts'
 import { OptionsError } from '../engine/errors.ts'
 import type { ResolvedOptions } from '../engine/options.ts'
-import { providerProblem } from '../providers/define.ts'
+import { defineProvider, presetProblem } from '../providers/define.ts'
 import { GENERIC, readByKey } from '../providers/generic.ts'
 import { providerNamed, providers, recognise } from '../providers/index.ts'
 import type { IncomingDelivery, Provider } from '../providers/provider.ts'
@@ -38,7 +38,7 @@ export type Receiver = (incoming: IncomingDelivery) => Received
 export function createReceiver(options: ReceiveOptions, log: Logger): Receiver {
   checkOptions(options)
   const { provider, secret, key } = options
-  const pinned = typeof provider === 'string' ? providerNamed(provider) : provider
+  const pinned = typeof provider === 'string' ? providerNamed(provider) : defineProvider(provider)
   const nameOfKeyed = provider === 'auto' ? GENERIC : nameOf(provider)
   let warned = false
 
@@ -99,7 +99,7 @@ const BUILT_IN = providers.map(({ name }) => `"${name}"`).join(', ')
 
 function checkProvider(provider: ReceiveOptions['provider'], key: ReceiveOptions['key']): void {
   if (typeof provider !== 'string') {
-    const problem = providerProblem(provider)
+    const problem = presetProblem(provider)
     if (problem !== undefined) throw new OptionsError('provider', `given as an object ${problem}`)
     return
   }

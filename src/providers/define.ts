@@ -24,15 +24,13 @@ export type ProviderPreset = Omit<Provider, 'redelivers'> & {
  * app.use('/webhook', sessionLock({ provider: acme }))
  */
 export function defineProvider(preset: ProviderPreset): Provider {
-  const isObject = typeof preset === 'object' && preset !== null
-  const provider = isObject ? { ...preset, redelivers: preset.redelivers ?? true } : preset
-  const problem = providerProblem(provider)
+  const problem = presetProblem(preset)
   if (problem !== undefined) throw new TypeError(`session-lock: a provider ${problem}`)
-  return provider
+  return { ...preset, redelivers: preset.redelivers ?? true }
 }
 
-/** What is wrong with a value that is to be a {@link Provider}, naming the field; undefined: nothing. */
-export function providerProblem(value: unknown): string | undefined {
+/** What is wrong with a value that is to be a {@link ProviderPreset}, naming the field; undefined: nothing. */
+export function presetProblem(value: unknown): string | undefined {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'must be an object'
   for (const [name, given] of Object.entries(value)) {
     const check = Object.hasOwn(FIELDS, name) ? FIELDS[name as keyof Provider] : undefined
@@ -81,4 +79,4 @@ const FIELDS: Readonly<Record<keyof Provider, FieldCheck>> = {
   handshake: aFunction,
 }
 
-const REQUIRED = ['name', 'redelivers', 'recognises', 'read'] as const
+const REQUIRED = ['name', 'recognises', 'read'] as const

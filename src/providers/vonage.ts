@@ -4,7 +4,7 @@
  *
  * Signatures are not checked: an account chooses one of five schemes for them, and the request does not tell which.
  */
-import { fieldOf, firstPresent } from './fields.ts'
+import { fieldOf, firstPresent, joinedId } from './fields.ts'
 import type { IncomingDelivery, Provider, ReadMessage } from './provider.ts'
 
 /** Vonage redelivers for a day whatever was not answered 200 or 204. */
@@ -22,9 +22,7 @@ export const vonage = {
     const id = firstPresent(fieldOf(fields, 'messageId'))
     const [prospect, device] = [firstPresent(fieldOf(fields, 'msisdn')), firstPresent(fieldOf(fields, 'to'))]
     if (!isReceipt(fields)) return [{ id, prospect, device, kind: 'message' }]
-    const status = firstPresent(fieldOf(fields, 'status'))
-    const wrong = [id, status].find((part) => typeof part !== 'string')
-    return [{ id: wrong === undefined ? `${id}:${status}` : wrong, prospect, device, kind: 'status' }]
+    return [{ id: joinedId(id, firstPresent(fieldOf(fields, 'status'))), prospect, device, kind: 'status' }]
   },
 } satisfies Provider
 
