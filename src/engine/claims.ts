@@ -218,8 +218,7 @@ export function createClaims(engine: Engine): Claims {
     if (stopped || turn.final || (timeIsUp && turn.parts.length === 1)) {
       for (const answer of answers)
         if (answer.said.outcome === 'held') turn.withheld.set(answer.part, reasonSaid(answer))
-      if (stopped) close(turn)
-      else refuse(turn, worst(turn.withheld.values()))
+      refuse(turn, worst(turn.withheld.values()))
       return
     }
     dropCompleted(turn)
@@ -355,16 +354,15 @@ export function createClaims(engine: Engine): Claims {
     lines.leave(turn, turn.keys)
   }
 
-  function close(turn: Turn): void {
-    leaveAll(turn)
-    turn.reject(new ClosedError())
-  }
-
   return {
     claim,
     stop() {
       stopped = true
-      for (const turn of [...waiting]) if (turn.state === 'waiting') close(turn)
+      for (const turn of [...waiting]) {
+        if (turn.state !== 'waiting') continue
+        leaveAll(turn)
+        turn.reject(new ClosedError())
+      }
     },
     holds: () => holds,
     counts: () => ({ ...report.counts, waiting: waiting.size, holding: holds.size }),

@@ -132,14 +132,80 @@ test('a follower is answered by the settlementâ€™s verdict, not by the handlerâ€
   await zombie.entered
   const second = gate()
   const follower = lock.run(key, second.work)
-  // The first has lost its lease, the follower has taken over; now the first ends, with success.
+  // The first has lost its lease, the follower has taken over, a third waits; now the first ends, with success.
   await second.entered
+  const third = lock.run(key, () => 'third', { lockWaitMs: 10_000 })
   zombie.open('zombie')
   await first
-  const third = lock.run(key, () => 'third', { lockWaitMs: 50 })
-  expect(await third).toMatchObject({ status: 'duplicate', of: 'in_flight' })
-  second.open('second')
-  expect(await follower).toEqual({ status: 'processed', value: 'second', takeover: true })
+  second.fail(new Error('the second failed'))
+  await expect(follower).rejects.toThrow('the second failed')
+  expect(await third).toMatchObject({ status: 'processed', value: 'third' })
+})
+
+test('what was waited for is done, and the rest of the delivery goes on at once', async () => {
+  const lock = lockOver()
+  const first = gate()
+  const running = lock.run({ messageId: 'm1', prospect: 'a' }, first.work)
+  await first.entered
+  const messages = [
+    { id: 'm1', prospect: 'a' },
+    { id: 'm2', prospect: 'b' },
+  ]
+  const both = lock.claim({ provider: 'generic', messages }, { lockWaitMs: 1_000_000 })
+  await turn()
+  first.open()
+  await running
+  const outcome = await both
+  expect(outcome).toMatchObject({ outcome: 'acquired', hold: { fresh: [1], duplicates: [0] } })
+  if (outcome.outcome === 'acquired') await outcome.hold.settle({ status: 'completed' })
+})
+
+test('a delivery that waits for one session holds no other, in no process', async () => {
+  const store = memoryStore(SETTINGS)
+  const [one, other] = [lockOver({ store }), lockOver({ store })]
+  const first = gate()
+  const running = one.run({ messageId: 'm1', prospect: 'a' }, first.work)
+  await first.entered
+  const messages = [
+    { id: 'm2', prospect: 'b' },
+    { id: 'm3', prospect: 'a' },
+  ]
+  const both = other.claim({ provider: 'generic', messages }, { lockWaitMs: 1_000_000 })
+  await turn()
+  expect((await store.sessions({ limit: 9 })).map((row) => row.prospect)).toEqual(['a'])
+  expect((await one.run({ messageId: 'm4', prospect: 'b' }, () => 1)).status).toBe('processed')
+  first.open()
+  await running
+  const outcome = await both
+  if (outcome.outcome !== 'acquired') throw new Error(outcome.outcome)
+  expect(outcome.hold.fresh).toEqual([0, 1])
+  await outcome.hold.settle({ status: 'completed' })
+})
+
+test('a renewal that is answered after the settlement is no lost lease', async () => {
+  const store = memoryStore(SETTINGS)
+  let answer: () => void = () => undefined
+  let ask: () => void = () => undefined
+  const asked = new Promise<void>((resolve) => {
+    ask = resolve
+  })
+  const answered = new Promise<void>((resolve) => {
+    answer = resolve
+  })
+  const slow: Store = Object.assign(Object.create(store), {
+    renew: async (renewals: Parameters<Store['renew']>[0]) => {
+      ask()
+      await answered
+      return store.renew(renewals)
+    },
+  })
+  const lock = lockOver({ store: slow, staleAfterMs: 300 })
+  const lost: unknown[] = []
+  lock.on('lease_lost', (event) => lost.push(event))
+  await lock.run({ messageId: 'm1' }, () => asked)
+  answer()
+  await turn()
+  expect(lost).toEqual([])
 })
 
 test('a handler that claims its own session is told so; after its end, anybody may', async () => {
