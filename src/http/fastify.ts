@@ -23,8 +23,8 @@ declare module 'fastify' {
 export type FastifySessionLockOptions = { readonly lock: ClaimingLock } | SessionLockOptions
 
 /**
- * Fastify plugin: see `sessionLock` of the package's root. It is not encapsulated: every route registered
- * after it, beside it or below, is protected. What is held is in `request.sessionLock`. It keeps the raw
+ * Fastify plugin: see `sessionLock` of the package's root. It is not encapsulated: every route beside it
+ * and below is protected. Register it before them, so that the promises of their handlers count. What is held is in `request.sessionLock`. It keeps the raw
  * bytes of JSON and form bodies, and parses forms where nothing else does yet; Fastify's own `bodyLimit`
  * counts (Meta sends up to 3 MB). The hooks answer by `return reply.send(…)`.
  *

@@ -1,5 +1,4 @@
 /** The exchange of everything that answers a `Request` with a `Response`. */
-import { once } from 'node:events'
 import type { Claimed } from './claim.ts'
 import type { Answer } from './decision.ts'
 import type { Exchange, HandlerEnd, RequestLock } from './exchange.ts'
@@ -47,9 +46,8 @@ export function fetchExchange(original: Request, options: FetchExchangeOptions):
       const body = captured?.body()
       ended({ status, failure, answer: body && { status, headers: keptHeaders(headers), body } })
     }
-    if (answer) await drain(response, original.signal)
     if (!answer && response.body) return new Response(watch(response.body, finished, captured), response)
-    finished()
+    finished(answer && (await drain(response, original.signal)))
     return answer ?? response
   }
 
@@ -157,7 +155,7 @@ function watch(
       },
       async cancel(reason) {
         isCut = true
-        finished(new Error('the connection was closed in the middle of the answer'))
+        finished(cutError())
         await reader.cancel(reason)
       },
     },
@@ -165,11 +163,25 @@ function watch(
   )
 }
 
-/** The handler's answer goes nowhere, and is produced all the same, or until the client is gone. */
-async function drain({ body }: Response, signal: AbortSignal): Promise<void> {
-  if (!body) return
+/**
+ * The handler's answer goes nowhere, and is produced all the same, or until the client is gone: what it
+ * leaves unfinished then is returned as the failure.
+ */
+async function drain({ body }: Response, signal: AbortSignal): Promise<Error | undefined> {
+  if (!body) return undefined
   const reader = body.getReader()
-  const gone = signal.aborted ? Promise.resolve() : once(signal, 'abort')
-  void gone.then(() => reader.cancel(signal.reason)).catch(() => undefined)
+  let failure: Error | undefined
+  const cut = (): void => {
+    failure = cutError()
+    reader.cancel(signal.reason).catch(() => undefined)
+  }
+  if (signal.aborted) cut()
+  else signal.addEventListener('abort', cut, { once: true })
   while (!(await reader.read()).done);
+  signal.removeEventListener('abort', cut)
+  return failure
+}
+
+function cutError(): Error {
+  return new Error('the connection was closed in the middle of the answer')
 }
