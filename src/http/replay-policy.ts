@@ -20,7 +20,8 @@ export function replayPolicy(
   incoming: IncomingDelivery,
 ): ReplayPolicy {
   const captures = options.replay === 'auto' ? replaysByItself(preset, incoming) : options.replay
-  const payloadHash = options.comparePayload ? hashPayload(incoming.rawBody, incoming.body) : undefined
+  const compares = options.comparePayload || preset?.comparesPayload
+  const payloadHash = compares ? hashPayload(incoming.rawBody, incoming.body) : undefined
   return {
     captures,
     toStore(answer) {
