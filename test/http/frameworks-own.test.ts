@@ -1,18 +1,14 @@
 /** What each framework has of its own, beside the behaviour that all share. */
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { getRequestListener } from '@hono/node-server'
 import Fastify, { type FastifyReply } from 'fastify'
 import { Hono } from 'hono'
 import Koa from 'koa'
 import { afterEach, describe, expect, it } from 'vitest'
 import { createSessionLock } from '../../src/engine/lock.ts'
 import { sessionLock as fastifyLock } from '../../src/http/fastify.ts'
-import { withSessionLock } from '../../src/http/fetch.ts'
 import { sessionLock as honoLock } from '../../src/http/hono.ts'
 import { type KoaContextLike, sessionLock as koaLock } from '../../src/http/koa.ts'
-import { gate, holdOf, lockThat, lockThatGives, pause, post, postAndLeave, whatsapp } from './bot.ts'
-import { silent } from './frameworks.ts'
+import { gate, holdOf, lockThat, lockThatGives, post, postAndLeave, whatsapp } from './bot.ts'
+import { ask, serve, silent } from './frameworks.ts'
 
 const DUPLICATE = { outcome: 'duplicate', of: 'completed', response: null } as const
 const closers: Array<() => unknown> = []
@@ -20,11 +16,6 @@ const closers: Array<() => unknown> = []
 afterEach(async () => {
   await Promise.all(closers.splice(0).map((close) => close()))
 })
-
-function ask(body: unknown, init: RequestInit = {}): Request {
-  const headers = { 'content-type': 'application/json' }
-  return new Request('http://bot/', { method: 'POST', headers, body: JSON.stringify(body), ...init })
-}
 
 function realLock() {
   const lock = createSessionLock({ store: 'memory:', logger: silent, closeTimeoutMs: 100 })
@@ -106,11 +97,7 @@ describe('Koa', () => {
     }
     const app = new Koa()
     app.use(koaLock(lockThat(DUPLICATE, { onDuplicate }).lock))
-    const handle = app.callback()
-    const server = createServer((request, response) => void handle(request, response))
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    closers.push(() => server.close())
-    const response = await post(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, whatsapp('ada'))
+    const response = await post(await serve(app.callback()), whatsapp('ada'))
     expect([response.status, await response.text()]).toEqual([208, 'again'])
   })
 
@@ -125,11 +112,7 @@ describe('Koa', () => {
     app.use((context) => {
       context.body = (context.request as { body?: unknown }).body
     })
-    const handle = app.callback()
-    const server = createServer((request, response) => void handle(request, response))
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    closers.push(() => server.close())
-    const response = await post(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, 'read by others')
+    const response = await post(await serve(app.callback()), 'read by others')
     const text = await response.text()
     expect(text).toContain('wamid.bob')
     expect(text).not.toContain('wamid.ada')
@@ -154,6 +137,25 @@ describe('Hono', () => {
     expect(deliveries).toHaveLength(1)
   })
 
+  it('a throw fails the message, also where the error page is a 200', async () => {
+    const hold = holdOf([0])
+    const app = new Hono().use(honoLock(lockThatGives(hold).lock))
+    app.onError((_error, context) => context.text('sorry', 200))
+    app.post('/', () => {
+      throw new Error('no luck')
+    })
+    expect(await (await app.request(ask(whatsapp('ada')))).text()).toBe('sorry')
+    expect(await hold.settled).toMatchObject({ status: 'failed', error: { message: 'no luck' } })
+  })
+
+  it('a forced answer has none of the handler’s headers', async () => {
+    const withheld = { reason: 'busy', retryAfterMs: 1000, messages: [1] } as const
+    const app = new Hono().use(honoLock(lockThatGives(holdOf([0], { withheld })).lock))
+    app.post('/', (context) => context.text('ok', 200, { 'x-own': 'yes' }))
+    const { status, headers } = await app.request(ask(whatsapp('ada', 'bob')))
+    expect([status, headers.get('retry-after'), headers.get('x-own')]).toEqual([503, '1', null])
+  })
+
   it('a body that was read before is read again', async () => {
     const { lock, deliveries } = lockThatGives(holdOf([0]))
     const app = new Hono().use(async (context, next) => {
@@ -174,118 +176,5 @@ describe('Hono', () => {
     app.post('/', (context) => context.text('ok'))
     const { headers } = await app.request(ask(whatsapp('ada')))
     expect([headers.get('x-before'), headers.get('x-after')]).toEqual(['kept', 'kept'])
-  })
-})
-
-describe('fetch', () => {
-  it('the request reads as if nobody had, and the context is handed on', async () => {
-    const { lock } = lockThatGives(holdOf([0]))
-    const handler = withSessionLock<{ params: string }>(lock, async (request, { params, sessionLock }) => {
-      expect(sessionLock?.body).toEqual(whatsapp('ada'))
-      return Response.json({ params, body: await request.json(), token: sessionLock?.fencingToken })
-    })
-    const answer = await (await handler(ask(whatsapp('ada')), { params: 'p' })).json()
-    expect(answer).toEqual({ params: 'p', body: whatsapp('ada'), token: 7 })
-  })
-
-  it('a short answer is finished without a client; a long one when it is read, or given up', async () => {
-    const short = holdOf([0])
-    await withSessionLock(lockThatGives(short).lock, () => new Response('ok'))(ask(whatsapp('ada')))
-    expect(await short.settled).toEqual({ status: 'completed' })
-
-    const megabyte = () => new Response('x'.repeat(1_000_000)).body?.pipeThrough(new TransformStream()) ?? null
-    for (const [end, status] of [
-      [(body: ReadableStream | null) => new Response(body).text(), 'completed'],
-      [(body: ReadableStream | null) => body?.cancel(), 'failed'],
-    ] as const) {
-      const hold = holdOf([0])
-      const chunks = () => new ReadableStream({ pull: (controller) => controller.enqueue(new Uint8Array(40_000)) })
-      const body = status === 'failed' ? chunks() : megabyte()
-      const response = await withSessionLock(lockThatGives(hold).lock, () => new Response(body))(ask(whatsapp('ada')))
-      await pause(20)
-      if (status === 'failed') expect(hold.result).toBeUndefined()
-      await end(response.body)
-      expect((await hold.settled).status).toBe(status)
-    }
-  })
-
-  it('a body that breaks fails the message', async () => {
-    const hold = holdOf([0])
-    const broken = new ReadableStream({ pull: () => Promise.reject(new Error('no luck')) })
-    const response = await withSessionLock(lockThatGives(hold).lock, () => new Response(broken))(ask(whatsapp('ada')))
-    await expect(response.text()).rejects.toThrow()
-    expect(await hold.settled).toMatchObject({ status: 'failed', error: { message: 'no luck' } })
-  })
-
-  it('a throw fails the message, and is the caller’s', async () => {
-    const hold = holdOf([0])
-    const handler = withSessionLock(lockThatGives(hold).lock, () => {
-      throw new Error('no luck')
-    })
-    await expect(handler(ask(whatsapp('ada')))).rejects.toThrow('no luck')
-    expect((await hold.settled).status).toBe('failed')
-  })
-
-  it('wrapped twice, claimed once, and both promises count', async () => {
-    const { lock, deliveries } = lockThatGives(holdOf([0]))
-    const handler = withSessionLock(lock, () => new Response('ok'))
-    const outer = withSessionLock(lock, (request) => handler(request))
-    expect(await (await outer(ask(whatsapp('ada')))).text()).toBe('ok')
-    expect(deliveries).toHaveLength(1)
-  })
-
-  it('too large, with or without a length: 413', async () => {
-    const { lock, deliveries } = lockThatGives(holdOf([0]), { bodyLimitBytes: 1000 })
-    const handler = withSessionLock(lock, () => new Response('ran'))
-    const endlessBody = new ReadableStream({ pull: (controller) => controller.enqueue(new Uint8Array(400)) })
-    for (const init of [{ body: 'x'.repeat(2000) }, { body: endlessBody, duplex: 'half' }]) {
-      const response = await handler(ask({}, init as RequestInit))
-      expect([response.status, response.headers.get('session-lock')]).toEqual([413, 'body-too-large'])
-    }
-    expect(deliveries).toEqual([])
-  })
-
-  it.each([
-    ['a compressed body', 415, { 'content-type': 'application/json', 'content-encoding': 'gzip' }],
-    ['text that is not UTF-8', 400, { 'content-type': 'application/json' }],
-  ])('%s: %i', async (_, status, headers) => {
-    const handler = withSessionLock(lockThatGives(holdOf([0])).lock, () => new Response('ran'))
-    const response = await handler(ask({}, { headers, body: new Uint8Array([0x22, 0xff, 0x22]) }))
-    expect([response.status, response.headers.get('session-lock')]).toEqual([status, 'invalid-body'])
-  })
-
-  it('a request that somebody has read is refused with words', async () => {
-    const request = ask(whatsapp('ada'))
-    await request.text()
-    const handler = withSessionLock(lockThatGives(holdOf([0])).lock, () => new Response('ran'))
-    await expect(handler(request)).rejects.toThrow('give withSessionLock() the request as it came')
-  })
-
-  it('other content types pass unread', async () => {
-    const handler = withSessionLock(realLock(), async (request) => new Response(await request.text()))
-    const response = await handler(ask({}, { headers: { 'content-type': 'text/plain' }, body: 'hello' }))
-    expect(await response.text()).toBe('hello')
-  })
-
-  it('a forced answer waits for the handler’s own to end; one that never does fails when the client is gone', async () => {
-    const hold = holdOf([0], { withheld: { reason: 'busy', retryAfterMs: 1000, messages: [1] } })
-    const { lock } = lockThatGives(hold)
-    const handler = withSessionLock(
-      lock,
-      () =>
-        new Response(
-          new ReadableStream({ pull: (controller) => pause(5).then(() => controller.enqueue(new Uint8Array(1))) }),
-        ),
-    )
-    const server = createServer(
-      (request, response) => void getRequestListener((one) => handler(one))(request, response),
-    )
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    closers.push(() => server.close())
-    await postAndLeave(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, whatsapp('ada', 'bob'), pause(100))
-    expect(await hold.settled).toMatchObject({
-      status: 'failed',
-      error: { message: expect.stringContaining('middle of the answer') },
-    })
   })
 })

@@ -57,7 +57,8 @@ function urlOf(server: Server): string {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
-function serve(listener: (...exchange: Parameters<RequestListener>) => unknown): Promise<string> {
+/** Starts a server on a port of the system's choosing; it stops after the test. */
+export function serve(listener: (...exchange: Parameters<RequestListener>) => unknown): Promise<string> {
   return new Promise((resolve) => {
     const server = createServer((request, response) => void listener(request, response)).listen(0, '127.0.0.1', () =>
       resolve(urlOf(server)),
@@ -208,6 +209,12 @@ function parsed(text: string): unknown {
   } catch {
     return Object.fromEntries(new URLSearchParams(text))
   }
+}
+
+/** A delivery, as a request to a bot that no server stands before. */
+export function ask(body: unknown, init: RequestInit = {}): Request {
+  const headers = { 'content-type': 'application/json' }
+  return new Request('http://bot/', { method: 'POST', headers, body: JSON.stringify(body), ...init })
 }
 
 /** Says nothing. */
