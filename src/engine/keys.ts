@@ -25,8 +25,19 @@ export function fingerprintKey(
   prospect: string | null,
   content: unknown,
 ): string {
-  const text = JSON.stringify([prospect, content])
-  return composeKey('f', [provider, device, createHash('sha256').update(text).digest('base64url')])
+  const hash = createHash('sha256')
+    .update(asJson([prospect, content]))
+    .digest('base64url')
+  return composeKey('f', [provider, device, hash])
+}
+
+/** A body can be nested deeper than it can be written again. */
+function asJson(value: unknown): string {
+  try {
+    return JSON.stringify(value)
+  } catch {
+    throw new KeyError('content', 'is nested too deeply to be told from others')
+  }
 }
 
 /** The key of a session: prospect + device. */

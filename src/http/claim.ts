@@ -7,10 +7,10 @@ import { KeyError } from '../engine/errors.ts'
 import { createSessionLock, type SessionLock } from '../engine/lock.ts'
 import type { SessionLockOptions } from '../engine/options.ts'
 import { type DeliveryWait, waitFor } from './deadline.ts'
-import { type Answer, duplicateAnswer, refuse, refuseError } from './decision.ts'
+import { type Answer, duplicateAnswer, handshakeAnswer, refuse, refuseError } from './decision.ts'
 import type { Exchange } from './exchange.ts'
 import { type HandlerRun, watchHandler } from './finish.ts'
-import { createReceiver, type Receiver } from './receive.ts'
+import { createReceiver, type Receiver, takesGets } from './receive.ts'
 import { type ReplayPolicy, replayPolicy } from './replay-policy.ts'
 
 /** The part of a lock that the middleware uses. */
@@ -30,8 +30,8 @@ export function runOf(request: object): HandlerRun | undefined {
 }
 
 /** Is this a request that can bring messages, and not claimed yet? All others pass untouched. */
-export function isClaimable(request: object, method: string | undefined): boolean {
-  return method === 'POST' && !runs.has(request)
+export function isClaimable({ options }: ClaimingLock, request: object, method: string | undefined): boolean {
+  return (method === 'POST' || (method === 'GET' && takesGets(options))) && !runs.has(request)
 }
 
 /** Two routes with `sessionLock()` must exclude each other, so they share it. */
@@ -55,6 +55,10 @@ export function createClaimer(lock: ClaimingLock): Claimer {
     if ('refusal' in read) return refused(read.refusal, 'failed to read the body', read.cause)
     const received = receive(read.incoming)
     if (received.outcome === 'untouched') return 'untouched'
+    if (received.outcome === 'handshake') {
+      exchange.send(handshakeAnswer(received.answer))
+      return 'answered'
+    }
     if (received.outcome === 'unsigned') {
       return refused(refuse('invalid-signature'), `failed to verify the signature of a ${received.provider} delivery`)
     }

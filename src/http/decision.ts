@@ -3,6 +3,7 @@
  * A handler's own answer (`acquired`) and whatever is no delivery are not in it: they pass untouched.
  */
 import { ClosedError, KeyError } from '../engine/errors.ts'
+import type { HandshakeAnswer } from '../providers/provider.ts'
 import { StoreError } from '../store/store.ts'
 import type { CapturedAnswer } from './replay.ts'
 
@@ -102,6 +103,13 @@ export const duplicateAnswer: Answer = {
   status: 200,
   headers: { 'Session-Lock': 'duplicate', 'Content-Length': '0' },
   body: '',
+}
+
+/** The answer to a provider that asks whether this endpoint is ours. Never guessed to be a page: it may hold the asker's words. */
+export function handshakeAnswer({ status, body, contentType = 'text/plain; charset=utf-8' }: HandshakeAnswer): Answer {
+  const length = String(Buffer.byteLength(body))
+  const headers = { 'Content-Type': contentType, 'Content-Length': length, 'X-Content-Type-Options': 'nosniff' }
+  return { status, headers, body }
 }
 
 /** The answer to a duplicate whose original's answer was stored: that answer again, byte for byte. */

@@ -50,7 +50,7 @@ export function sessionLock(lockOrOptions?: ClaimingLock | SessionLockOptions): 
   const lock = lockFor(lockOrOptions)
   const claim = createNodeClaimer(lock)
   const middleware = (request: RequestLike, response: ServerResponse, next: NextLike): void => {
-    if (!isClaimable(request, request.method)) {
+    if (!isClaimable(lock, request, request.method)) {
       next()
       return
     }
@@ -84,7 +84,7 @@ export function withSessionLock<
       run?.follow(handled)
       handled.then(undefined, next)
     }
-    if (!isClaimable(request, request.method)) {
+    if (!isClaimable(lock, request, request.method)) {
       handle(runOf(request))
       return
     }

@@ -53,7 +53,7 @@ async function protectRoutes(app: FastifyInstance, options: FastifySessionLockOp
     done(null, isKept ? keepBytes(request.raw, payload) : payload)
   })
   app.addHook('preHandler', (request, reply, done) => {
-    if (!isClaimable(request.raw, request.method)) {
+    if (!isClaimable(lock, request.raw, request.method)) {
       done()
       return
     }

@@ -35,7 +35,7 @@ export function withSessionLock<Context extends object = object>(
   return async (request, context) => {
     const given = { ...context } as Context
     const run = runOf(request)
-    if (!isClaimable(request, request.method)) {
+    if (!isClaimable(lock, request, request.method)) {
       const handled = (async () => handler(request, given))()
       run?.follow(handled)
       return handled

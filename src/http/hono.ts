@@ -39,7 +39,7 @@ export function sessionLock(lockOrOptions?: ClaimingLock | SessionLockOptions): 
 
   const middleware = async (context: Context, next: Next): Promise<Response | undefined> => {
     const { req } = context
-    if (!isClaimable(req.raw, req.method)) {
+    if (!isClaimable(lock, req.raw, req.method)) {
       await next()
       return undefined
     }

@@ -45,7 +45,7 @@ export function sessionLock(lockOrOptions?: ClaimingLock | SessionLockOptions): 
   const claim = createClaimer(lock)
   const readBody = createBodyReader(lock.options.bodyLimitBytes)
   const middleware = async (context: KoaContextLike, next: () => Promise<unknown>): Promise<void> => {
-    const claimed = isClaimable(context.req, context.req.method)
+    const claimed = isClaimable(lock, context.req, context.req.method)
       ? await claim(koaExchange(context, nodeExchange(context.req, context.res, readBody)))
       : 'untouched'
     if (claimed === 'answered') return

@@ -3,17 +3,21 @@
  * every framework; nothing here touches the store.
  */
 import type { Logger } from 'pino'
-import type { Delivery } from '../engine/delivery.ts'
+import type { Delivery, DeliveryMessage } from '../engine/delivery.ts'
 import { OptionsError } from '../engine/errors.ts'
 import type { ResolvedOptions } from '../engine/options.ts'
 import { defineProvider, presetProblem } from '../providers/define.ts'
+import { firstPresent } from '../providers/fields.ts'
 import { GENERIC, readByKey } from '../providers/generic.ts'
 import { providerNamed, providers, recognise } from '../providers/index.ts'
-import type { IncomingDelivery, Provider } from '../providers/provider.ts'
+import type { HandshakeAnswer, IncomingDelivery, Provider } from '../providers/provider.ts'
 import { isList, secretsFor } from '../providers/signature.ts'
 
 /** What of the options a receiver goes by. */
-export type ReceiveOptions = Pick<ResolvedOptions, 'provider' | 'secret' | 'key'>
+export type ReceiveOptions = Pick<
+  ResolvedOptions,
+  'provider' | 'secret' | 'key' | 'device' | 'handshake' | 'verifyToken' | 'publicOrigin'
+>
 
 /** What was received. */
 export type Received =
@@ -21,6 +25,8 @@ export type Received =
   | { readonly outcome: 'untouched' }
   /** A secret is set, and the delivery is not signed with it. */
   | { readonly outcome: 'unsigned'; readonly provider: string }
+  /** The provider asks whether this endpoint is ours. */
+  | { readonly outcome: 'handshake'; readonly answer: HandshakeAnswer }
   /** Its provider cannot read it; `detail` tells the sender why. */
   | { readonly outcome: 'unreadable'; readonly provider: string; readonly detail: string }
   | {
@@ -34,17 +40,28 @@ export type Received =
 
 export type Receiver = (incoming: IncomingDelivery) => Received
 
+/** Can anything for us come by GET? A handshake with a verify token, or a provider whose deliveries do. */
+export function takesGets({ provider, handshake, verifyToken }: ReceiveOptions): boolean {
+  const pinned = typeof provider === 'string' ? providerNamed(provider) : provider
+  return (handshake === 'answer' && verifyToken !== undefined) || pinned?.acceptsGet === true
+}
+
 /** Makes the receiver. Throws an {@link OptionsError} for options that cannot work together. */
 export function createReceiver(options: ReceiveOptions, log: Logger): Receiver {
   checkOptions(options)
-  const { provider, secret, key } = options
+  const { provider, secret, key, device, verifyToken, publicOrigin } = options
+  const answersHandshakes = options.handshake === 'answer'
   const pinned = typeof provider === 'string' ? providerNamed(provider) : defineProvider(provider)
   const nameOfKeyed = provider === 'auto' ? GENERIC : nameOf(provider)
   let warned = false
 
   function isForged(preset: Provider, incoming: IncomingDelivery): boolean {
-    if (!preset.isSigned) return false
     const secrets = secretsFor(secret, preset.name)
+    if (!preset.isSigned) {
+      // Else a stranger could get past the check by dressing up as a provider that signs nothing.
+      if (secrets.length > 0) log.warn({ provider: preset.name }, UNCHECKABLE)
+      return secrets.length > 0
+    }
     if (secrets.length === 0 && !warned) {
       warned = true
       log.warn(
@@ -63,22 +80,48 @@ export function createReceiver(options: ReceiveOptions, log: Logger): Receiver {
     )
   }
 
-  return (incoming) => {
+  /** Meta asks by GET, before any delivery, so that nothing but the query tells whose it is. */
+  function handshakeByGet(incoming: IncomingDelivery): HandshakeAnswer | undefined {
+    if (incoming.method !== 'GET' || verifyToken === undefined || !answersHandshakes) return undefined
+    for (const one of pinned ? [pinned] : providers) {
+      const answer = one.handshake?.(incoming, verifyToken)
+      if (answer) return answer
+    }
+    return undefined
+  }
+
+  /** The device that the body does not name. */
+  function withDevice(messages: readonly DeliveryMessage[], incoming: IncomingDelivery): readonly DeliveryMessage[] {
+    if (device === undefined) return messages
+    const named = typeof device === 'string' ? device : device(incoming)
+    return messages.map((message) => (firstPresent(message.device) === null ? { ...message, device: named } : message))
+  }
+
+  return (request) => {
+    const incoming = { ...request, origin: publicOrigin }
+    const asked = handshakeByGet(incoming)
+    if (asked) return { outcome: 'handshake', answer: asked }
     const preset = provider === 'auto' ? recognise(incoming) : pinned
     if (preset && isForged(preset, incoming)) return { outcome: 'unsigned', provider: preset.name }
+    const answer = answersHandshakes ? preset?.handshake?.(incoming, verifyToken) : undefined
+    if (answer) return { outcome: 'handshake', answer }
     const byKey = key === undefined ? [] : readByKey(key, incoming)
     if (byKey.length > 0) {
-      return { outcome: 'delivery', delivery: { provider: nameOfKeyed, messages: byKey } }
+      return { outcome: 'delivery', delivery: { provider: nameOfKeyed, messages: withDevice(byKey, incoming) } }
     }
     if (!preset?.recognises(incoming)) return { outcome: 'untouched' }
     const detail = preset.refuses?.(incoming)
     if (detail !== undefined) return { outcome: 'unreadable', provider: preset.name, detail }
-    const messages = preset.read(incoming)
+    const messages = withDevice(preset.read(incoming), incoming)
     if (messages.length === 0) return { outcome: 'untouched' }
     const delivery = { provider: preset.name, messages, ...(preset.twins && { twins: true }) }
     return { outcome: 'delivery', delivery, preset, reduce: preset.reduce }
   }
 }
+
+const UNCHECKABLE =
+  'a secret is set, and this provider signs nothing that is known here: refused. Where its deliveries are wanted ' +
+  'unsigned, give the secret to the providers it belongs to: { "whatsapp-cloud": secret }'
 
 /** Unparsed: undefined, or the `{}` that some parsers leave where they did not parse. */
 function isEmpty(body: unknown): boolean {
