@@ -92,7 +92,7 @@ export async function createWorld(framework: Framework, lock: Readonly<Record<st
   const file = join(place, 'notes.jsonl')
 
   function notes(): string[] {
-    const lines = existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n') : []
+    const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(0, -1) : []
     return lines
       .map((line) => JSON.parse(line) as { what: string; id: number | string })
       .map(({ what, id }) => `${what} ${numberOf(id)}`)
