@@ -6,6 +6,7 @@ import type { IncomingDelivery, Provider } from '../providers/provider.ts'
 import { isStoreUrl, type StoreSource } from '../store/open.ts'
 import type { Alias } from './alias.ts'
 import { OptionsError } from './errors.ts'
+import { CHECKS, isRecord } from './option-checks.ts'
 import { nodePort, type Port } from './port.ts'
 
 /**
@@ -171,51 +172,6 @@ const DEFAULTS = {
   closeTimeoutMs: 10_000,
 } as const
 
-/** What each option takes: the check, and the words for it. */
-const CHECKS: Readonly<Record<keyof SessionLockOptions, readonly [(value: unknown) => boolean, string]>> = {
-  store: [isStoreSource, 'takes a URL (memory:, sqlite:path, mysql://…, mariadb://…), a pool, a database or a Store'],
-  provider: [
-    (value) => isText(value) || isRecord(value),
-    'takes "auto", the name of a provider, or one of your own: defineProvider({ … })',
-  ],
-  secret: [isSecret, 'takes a non-empty string, several in an array, or one per provider name'],
-  key: [
-    (value) => typeof value === 'function' || isRecord(value),
-    'takes a function (request) => key, or the names of the fields',
-  ],
-  alias: [isFunction, 'takes a function (prospect, { provider, device }) => name'],
-  scope: oneOf('both', 'message', 'session'),
-  lockWaitMs: milliseconds(0),
-  staleAfterMs: milliseconds(100),
-  renew: [isBoolean, 'takes true or false'],
-  maxHoldMs: milliseconds(100),
-  retentionMs: milliseconds(1),
-  replay: [(value) => value === 'auto' || isBoolean(value), 'takes "auto", true or false'],
-  comparePayload: [isBoolean, 'takes true or false'],
-  device: [(value) => isText(value) || isFunction(value), 'takes a string or a function (delivery) => string'],
-  handshake: oneOf('answer', 'pass'),
-  verifyToken: [isText, 'takes a non-empty string'],
-  publicOrigin: [isOrigin, 'takes an origin like https://bot.example, without a path'],
-  onDuplicate: [isFunction, 'takes a function (request, response, info)'],
-  onBusy: [isFunction, 'takes a function (request, response, info)'],
-  onStoreError: oneOf('reject', 'allow'),
-  isSuccess: [isFunction, 'takes a function (status) => boolean'],
-  nodeId: [(value) => isText(value) && Buffer.byteLength(value) <= 255, 'takes a string of 1 to 255 bytes'],
-  tablePrefix: [
-    (value) => typeof value === 'string' && /^[A-Za-z_][A-Za-z0-9_]{0,39}$/.test(value),
-    'takes letters, digits and underscores, at most 40, not starting with a digit',
-  ],
-  migrate: oneOf('auto', 'off'),
-  logger: [(value) => value === false || isLogger(value), 'takes a pino logger or false'],
-  maskProspects: [isBoolean, 'takes true or false'],
-  storeTimeoutMs: milliseconds(10),
-  maxBatch: wholeNumber(1),
-  maxWaiters: wholeNumber(0),
-  cleanupEveryMs: milliseconds(0),
-  bodyLimitBytes: wholeNumber(1),
-  closeTimeoutMs: milliseconds(0),
-}
-
 /** Checks the options and fills in the defaults; throws an {@link OptionsError} that names the first wrong one. */
 export function resolveOptions(options: SessionLockOptions = {}, port: Port = nodePort): ResolvedOptions {
   if (!isRecord(options)) throw new OptionsError('options', 'must be an object')
@@ -269,60 +225,6 @@ const startedAt = Date.now().toString(36)
 
 function defaultNodeId(): string {
   return process.env['NODE_ID'] || `${hostname()}-${process.pid}-${startedAt}`
-}
-
-function isStoreSource(value: unknown): boolean {
-  return typeof value === 'string' ? isStoreUrl(value) : typeof value === 'object' && value !== null
-}
-
-function isSecret(value: unknown): boolean {
-  const one = (secret: unknown) =>
-    isText(secret) || (Array.isArray(secret) && secret.length > 0 && secret.every(isText))
-  return one(value) || (isRecord(value) && Object.values(value).length > 0 && Object.values(value).every(one))
-}
-
-function isText(value: unknown): value is string {
-  return typeof value === 'string' && value !== ''
-}
-
-function isBoolean(value: unknown): boolean {
-  return typeof value === 'boolean'
-}
-
-function isOrigin(value: unknown): boolean {
-  return typeof value === 'string' && URL.canParse(value) && new URL(value).origin === value
-}
-
-function isFunction(value: unknown): boolean {
-  return typeof value === 'function'
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function isLogger(value: unknown): boolean {
-  return (
-    isRecord(value) && ['debug', 'info', 'warn', 'error', 'isLevelEnabled'].every((name) => isFunction(value[name]))
-  )
-}
-
-function oneOf(...words: string[]): readonly [(value: unknown) => boolean, string] {
-  return [(value) => words.includes(value as string), `takes ${words.map((word) => `"${word}"`).join(' or ')}`]
-}
-
-function milliseconds(least: number): readonly [(value: unknown) => boolean, string] {
-  return [
-    (value) => typeof value === 'number' && Number.isFinite(value) && value >= least,
-    `takes milliseconds, a number of at least ${least}`,
-  ]
-}
-
-function wholeNumber(least: number): readonly [(value: unknown) => boolean, string] {
-  return [
-    (value) => Number.isSafeInteger(value) && (value as number) >= least,
-    `takes a whole number of at least ${least}`,
-  ]
 }
 
 /** The value, for an error text. Never a secret, never a password of a URL. */
