@@ -10,7 +10,7 @@ import { type DeliveryWait, waitFor } from './deadline.ts'
 import { type Answer, duplicateAnswer, handshakeAnswer, refuse, refuseError } from './decision.ts'
 import type { Exchange } from './exchange.ts'
 import { type HandlerRun, watchHandler } from './finish.ts'
-import { createReceiver, type Receiver, takesGets } from './receive.ts'
+import { createReceiver, type Receiver, takesMethod } from './receive.ts'
 import { type ReplayPolicy, replayPolicy } from './replay-policy.ts'
 
 /** The part of a lock that the middleware uses. */
@@ -31,7 +31,7 @@ export function runOf(request: object): HandlerRun | undefined {
 
 /** Is this a request that can bring messages, and not claimed yet? All others pass untouched. */
 export function isClaimable({ options }: ClaimingLock, request: object, method: string | undefined): boolean {
-  return (method === 'POST' || (method === 'GET' && takesGets(options))) && !runs.has(request)
+  return method !== undefined && takesMethod(options, method) && !runs.has(request)
 }
 
 /** Two routes with `sessionLock()` must exclude each other, so they share it. */

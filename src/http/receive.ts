@@ -9,7 +9,7 @@ import type { ResolvedOptions } from '../engine/options.ts'
 import { defineProvider, presetProblem } from '../providers/define.ts'
 import { firstPresent } from '../providers/fields.ts'
 import { GENERIC, readByKey } from '../providers/generic.ts'
-import { providerNamed, providers, recognise } from '../providers/index.ts'
+import { comesBy, providerNamed, providers, recognise } from '../providers/index.ts'
 import type { HandshakeAnswer, IncomingDelivery, Provider } from '../providers/provider.ts'
 import { isList, secretsFor } from '../providers/signature.ts'
 
@@ -40,10 +40,14 @@ export type Received =
 
 export type Receiver = (incoming: IncomingDelivery) => Received
 
-/** Can anything for us come by GET? A handshake with a verify token, or a provider whose deliveries do. */
-export function takesGets({ provider, handshake, verifyToken }: ReceiveOptions): boolean {
+/**
+ * Can anything for us come by this method? POST always; GET for a handshake with a verify token; for a named
+ * provider its own methods.
+ */
+export function takesMethod({ provider, handshake, verifyToken }: ReceiveOptions, method: string): boolean {
+  if (method === 'POST' || (method === 'GET' && handshake === 'answer' && verifyToken !== undefined)) return true
   const pinned = typeof provider === 'string' ? providerNamed(provider) : provider
-  return (handshake === 'answer' && verifyToken !== undefined) || pinned?.acceptsGet === true
+  return pinned !== undefined && comesBy(pinned, method)
 }
 
 /** Makes the receiver. Throws an {@link OptionsError} for options that cannot work together. */
@@ -102,6 +106,7 @@ export function createReceiver(options: ReceiveOptions, log: Logger): Receiver {
     const asked = handshakeByGet(incoming)
     if (asked) return { outcome: 'handshake', answer: asked }
     const preset = provider === 'auto' ? recognise(incoming) : pinned
+    if (pinned && key === undefined && !comesBy(pinned, incoming.method)) return { outcome: 'untouched' }
     if (preset && isForged(preset, incoming)) return { outcome: 'unsigned', provider: preset.name }
     const answer = answersHandshakes ? preset?.handshake?.(incoming, verifyToken) : undefined
     if (answer) return { outcome: 'handshake', answer }

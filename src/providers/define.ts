@@ -58,6 +58,11 @@ const aFlagOrFunction: FieldCheck = {
   takes: (value) => aFlag.takes(value) || aFunction.takes(value),
   words: 'must be true, false or a function',
 }
+const someMethods: FieldCheck = {
+  takes: (value) =>
+    Array.isArray(value) && value.length > 0 && value.every((method) => /^[A-Z]+$/.test(String(method))),
+  words: 'must be an array of methods in capitals, like ["POST"]',
+}
 const aTime: FieldCheck = {
   takes: (value) => typeof value === 'number' && Number.isFinite(value) && value > 0,
   words: 'must be milliseconds, a number above 0',
@@ -70,7 +75,7 @@ const FIELDS: Readonly<Record<keyof Provider, FieldCheck>> = {
   replays: aFlagOrFunction,
   comparesPayload: aFlag,
   twins: aFlag,
-  acceptsGet: aFlag,
+  methods: someMethods,
   recognises: aFunction,
   refuses: aFunction,
   read: aFunction,

@@ -27,6 +27,7 @@ export function idempotencyKey(options: IdempotencyKeyOptions = {}): Provider {
   const { required = false, client = () => null } = options
   return defineProvider({
     name: 'idempotency-key',
+    methods: ['POST', 'PATCH'],
     replays: true,
     comparesPayload: true,
     recognises: (delivery) => required || headerIn(delivery) !== undefined,

@@ -96,11 +96,14 @@ export function identify(delivery: Unidentified): Identified | undefined {
   return provider && { provider: provider.name, messages: provider.read(whole) }
 }
 
-/** The provider that recognises the delivery: a POST, or a GET of one that comes that way too. */
+/** The provider that recognises the delivery, among those whose deliveries come by its method. */
 export function recognise(delivery: IncomingDelivery): Provider | undefined {
-  const isPossible = ({ acceptsGet }: Provider) =>
-    delivery.method === 'POST' || (delivery.method === 'GET' && acceptsGet === true)
-  return providers.find((provider) => isPossible(provider) && provider.recognises(delivery))
+  return providers.find((provider) => comesBy(provider, delivery.method) && provider.recognises(delivery))
+}
+
+/** Do this provider's deliveries come by this method? */
+export function comesBy({ methods = ['POST'] }: Provider, method: string): boolean {
+  return methods.includes(method)
 }
 
 /** The provider of this name. */

@@ -84,8 +84,8 @@ export interface Provider {
    * `@lid` twins), so the message's own key is held beside the session.
    */
   readonly twins?: boolean
-  /** true: deliveries can come by GET, with everything in the query. */
-  readonly acceptsGet?: boolean
+  /** The methods that deliveries come by, in capitals. Default: POST alone. */
+  readonly methods?: readonly string[]
   /** Is this body certainly one of this provider's? Never by a signature header alone: several share one. */
   recognises(delivery: IncomingDelivery): boolean
   /**

@@ -11,7 +11,7 @@ import type { IncomingDelivery, Provider, ReadMessage } from './provider.ts'
 export const vonage = {
   name: 'vonage',
   redelivers: true,
-  acceptsGet: true,
+  methods: ['GET', 'POST'],
   recognises(delivery: IncomingDelivery) {
     const fields = fieldsOf(delivery)
     const isWhole = NAMES.every((name) => firstPresent(fieldOf(fields, name)) !== null)

@@ -165,6 +165,15 @@ test('handshakes are answered: Meta, Slack, Discord, LINE', async () => {
   )
 })
 
+test('Vonage by GET, where it is named: handled once', async () => {
+  const bot = await startBot({ provider: 'vonage' }, ok)
+  const query = 'msisdn=15550001&to=15550002&messageId=0A1&text=hi&type=text&message-timestamp=2026-01-01+00%3A00%3A00'
+  expect((await bot.get(query)).text).toBe('OK')
+  expect((await bot.get(query)).text).toBe('')
+  expect(bot.runs).toHaveLength(1)
+  expect((await bot.get('page=1')).text).toBe('OK')
+})
+
 test('handshake: pass leaves them to the handler', async () => {
   const bot = await startBot({ handshake: 'pass', verifyToken: 'token' }, (_request, response) =>
     response.send('handler'),

@@ -54,8 +54,11 @@ test('loads no driver and no framework before a store or a server needs it', asy
   expect(JSON.parse(printed)).toEqual([])
 })
 
-test('loads where no driver and no framework is installed', async () => {
+test('loads where no driver and no framework is installed, by every door', async () => {
   const bare = await makePackageApp([])
+  const doors = `Object.keys((await import('session-lock/package.json', { with: { type: 'json' } })).default.exports)`
+  const code = `for (const door of ${doors}) if (!door.endsWith('.json')) await import('session-lock' + door.slice(1)); console.log('all')`
+  expect(await bare.run('doors.mjs', code)).toBe('all\n')
   expect(await bare.run('bare.mjs', `await import('session-lock'); console.log('loaded')`)).toBe('loaded\n')
 })
 
