@@ -101,7 +101,7 @@ describe.each(installations)('$name', (installation) => {
     const released = await bots[1].ask('release', { prospect: '15550002222', device: '100000000000001' })
     expect(released).toMatchObject({ prospect: '15550002222', messageIds: ['wamid.held'] })
     expect((await bots[1].post(delivery([{ id: 'wamid.next' }]))).status).toBe(200)
-    await world.until((notes) => notes.some((note) => note.what === 'aborted'))
+    await world.until((notes) => ['aborted', 'lost'].every((what) => notes.some((note) => note.what === what)))
     expect(world.notes().find((note) => note.what === 'lost')).toMatchObject({ loss: 'refused', ids: ['wamid.held'] })
     expect(started(world.notes(), 'wamid.next')[0]?.fencingToken).toBeGreaterThan(first.fencingToken as number)
   })
