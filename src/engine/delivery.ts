@@ -1,20 +1,8 @@
 /** What a framework hands to the engine, and what it gets back. */
+import type { MessageKind } from '../providers/provider.ts'
 import type { Lease } from './lease.ts'
 
-/**
- * What a message is. A `status` (sent, delivered, read) shares no session: it would queue behind slow replies.
- */
-export type MessageKind =
-  | 'message'
-  | 'status'
-  | 'reaction'
-  | 'edit'
-  | 'echo'
-  | 'callback'
-  | 'command'
-  | 'delete'
-  | 'system'
-  | 'event'
+export type { MessageKind }
 
 /**
  * One message as a provider's reader found it. The values are still as they stood in the body:

@@ -262,6 +262,13 @@ export interface Store {
    * condition repeated on the row it deletes. Never a live row, never a `queued` message.
    */
   cleanup(options: CleanupOptions): Promise<CleanupReport>
+  /**
+   * From now on, calls back with a row's key when some process has settled or released a row that was marked
+   * as contended: whoever waits for it need not ask again by himself until then. Nothing is lost when a call
+   * is: who waits asks again anyway, only later. Absent: the database cannot tell. Called once, after `migrate`
+   * or `checkSchema`; the listening connection is the store's own affair, reconnects included.
+   */
+  listen?(released: (rowKey: string) => void): void
   /** Closes what this store opened itself, and only that. */
   close(): Promise<void>
 }
