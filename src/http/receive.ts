@@ -58,6 +58,7 @@ export function createReceiver(options: ReceiveOptions, log: Logger): Receiver {
   const pinned = typeof provider === 'string' ? providerNamed(provider) : defineProvider(provider)
   const nameOfKeyed = provider === 'auto' ? GENERIC : nameOf(provider)
   let warned = false
+  let warnedOfUnchecked = false
 
   function isForged(preset: Provider, incoming: IncomingDelivery): boolean {
     const secrets = secretsFor(secret, preset.name)
@@ -81,6 +82,15 @@ export function createReceiver(options: ReceiveOptions, log: Logger): Receiver {
       'secret',
       'needs the raw body, and it was parsed before sessionLock() without being kept. Remove that parser, or let it ' +
         "keep the bytes: import { keepRawBody } from 'session-lock', then express.json({ verify: keepRawBody })",
+    )
+  }
+
+  /** Said once: some providers are known by their headers alone, and a stranger leaves them out. */
+  function warnOfUnchecked(): void {
+    if (warnedOfUnchecked) return
+    warnedOfUnchecked = true
+    log.warn(
+      'a secret is set, and a POST that no provider recognises passed unchecked; set the option "provider" to refuse those',
     )
   }
 
@@ -114,7 +124,10 @@ export function createReceiver(options: ReceiveOptions, log: Logger): Receiver {
     if (byKey.length > 0) {
       return { outcome: 'delivery', delivery: { provider: nameOfKeyed, messages: withDevice(byKey, incoming) } }
     }
-    if (!preset?.recognises(incoming)) return { outcome: 'untouched' }
+    if (!preset?.recognises(incoming)) {
+      if (!preset && secret !== undefined) warnOfUnchecked()
+      return { outcome: 'untouched' }
+    }
     const detail = preset.refuses?.(incoming)
     if (detail !== undefined) return { outcome: 'unreadable', provider: preset.name, detail }
     const messages = withDevice(preset.read(incoming), incoming)
