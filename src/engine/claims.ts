@@ -8,17 +8,20 @@ import type { Delivery, DeliveryOutcome } from './delivery.ts'
 import type { Engine } from './engine.ts'
 import { ClosedError, ReentryError } from './errors.ts'
 import { giveBack } from './give-back.ts'
-import { createHold, type LiveHold } from './hold.ts'
-import { createLines, type HeldElsewhere } from './lines.ts'
+import { createHold, createUnprotectedHold, type LiveHold } from './hold.ts'
+import { createLines } from './lines.ts'
 import { type Plan, type PlannedPart, planDelivery } from './plan.ts'
+import { createRemembered } from './remembered.ts'
 import { createReport, type OutcomeCounts } from './report.ts'
 import {
+  heldRows,
   isCompleted,
   lineKeys,
   lineOfMessage,
   positions,
   RETRY_AFTER_MS,
   type Reason,
+  reasonSaid,
   type Said,
   type Turn,
   withheldOf,
@@ -38,7 +41,17 @@ export interface Claims {
 export function createClaims(engine: Engine): Claims {
   const { port, options } = engine
   const report = createReport(engine)
-  const lines = createLines<Turn>(port, (turn) => void ask(turn))
+  let isTold = false
+  const lines = createLines<Turn>(
+    port,
+    (turn) => void ask(turn),
+    () => isTold,
+  )
+  engine.whenOpened((store) => {
+    store.listen?.(lines.askNow)
+    isTold = store.listen !== undefined
+  })
+  const remembered = createRemembered(port)
   const waiting = new Set<Turn>()
   const holds = new Set<LiveHold>()
   let stopped = false
@@ -53,13 +66,15 @@ export function createClaims(engine: Engine): Claims {
     if (stopped) throw new ClosedError()
     if (plan.parts.length === 0) return { outcome: 'unkeyed' }
     refuseReentry(plan)
+    const completed = remembered.of(plan)
+    const parts = plan.parts.filter((part) => !isCompleted(completed, part))
     return new Promise((resolve, reject) => {
       const turn: Turn = {
         plan,
-        parts: [...plan.parts],
-        keys: new Set(plan.parts.flatMap(lineKeys)),
+        parts,
+        keys: new Set(parts.flatMap(lineKeys)),
         state: 'waiting',
-        completed: new Map(),
+        completed,
         withheld: new Map(),
         owner: port.randomId(),
         enteredAt,
@@ -69,6 +84,10 @@ export function createClaims(engine: Engine): Claims {
         final: false,
         resolve,
         reject,
+      }
+      if (parts.length === 0) {
+        finishWithout(turn)
+        return
       }
       if (answerWithinMs !== undefined) turn.giveUp = port.after(answerWithinMs, () => abandon(turn))
       if (!lines.enter(turn)) wait(turn)
@@ -144,7 +163,7 @@ export function createClaims(engine: Engine): Claims {
   }
 
   function dropCompleted(turn: Turn): void {
-    const open = turn.parts.filter((part) => !isCompleted(turn, part))
+    const open = turn.parts.filter((part) => !isCompleted(turn.completed, part))
     if (open.length < turn.parts.length) keepParts(turn, open)
   }
 
@@ -227,21 +246,6 @@ export function createClaims(engine: Engine): Claims {
     else waitForDeadline(turn)
   }
 
-  function heldRows(answers: readonly Said[]): Map<string, HeldElsewhere> {
-    const rows = new Map<string, HeldElsewhere>()
-    for (const { part, said } of answers) {
-      if (said.outcome !== 'held') continue
-      const { owner, messageKeys } = said.holder
-      for (const row of part.rows) rows.set(row.key, { owner, messageKeys, remainingMs: said.remainingMs })
-    }
-    return rows
-  }
-
-  function reasonSaid({ part, said }: Said): Reason {
-    const inHand = said.outcome === 'held' ? said.holder.messageKeys : []
-    return part.messages.some((message) => inHand.includes(message.key)) ? 'in_flight' : 'busy'
-  }
-
   /** Time is up: what is free is taken, the rest is refused. */
   function finalize(turn: Turn): void {
     turn.final = true
@@ -289,7 +293,10 @@ export function createClaims(engine: Engine): Claims {
       withheld: withheldOf(turn),
       sentAt,
       freed: (part) => lines.leave(turn, lineKeys(part)),
-      completed: tell,
+      completed(messages) {
+        remembered.add(messages, options.retentionMs)
+        tell(messages)
+      },
     })
     holds.add(hold)
     void hold.ended.then(() => holds.delete(hold))
@@ -324,22 +331,8 @@ export function createClaims(engine: Engine): Claims {
     engine.storeFailed('claim', error)
     if (options.onStoreError === 'allow' && error instanceof StoreError) {
       report.unprotected(turn, error)
-      turn.resolve({ outcome: 'acquired', hold: unprotectedHold(turn) })
+      turn.resolve({ outcome: 'acquired', hold: createUnprotectedHold(engine, turn) })
     } else turn.reject(error)
-  }
-
-  /** Handled without any protection, because the user chose that over a 503. */
-  function unprotectedHold(turn: Turn): LiveHold {
-    return createHold(engine, {
-      claim: { owner: turn.owner, nodeId: options.nodeId, parts: [], whole: true, staleAfterMs: 0, tokenAbove: 0 },
-      provider: turn.plan.provider,
-      acquired: [],
-      ...positions(turn, turn.plan.parts),
-      withheld: null,
-      sentAt: port.now(),
-      freed: () => undefined,
-      completed: () => undefined,
-    })
   }
 
   function stopWaiting(turn: Turn): void {

@@ -39,6 +39,8 @@ export interface Engine {
   readonly settlements: Batches<Settlement, SettlementVerdict>
   /** The store, opened and migrated; rejects with a {@link StoreError} and tries anew at the next call. */
   store(): Promise<Store>
+  /** Calls back once, when the store has been opened for the first time. */
+  whenOpened(opened: (store: Store) => void): void
   /** Logs, counts and emits a failed call of the store. */
   storeFailed(during: string, error: unknown): void
   storeErrors(): number
@@ -56,6 +58,7 @@ export function createEngine(options: ResolvedOptions): Engine {
   const events = createEvents((error) => log.raw.error({ err: error }, 'failed in a listener of the lock'))
   let opened: { store: Store; opened: boolean } | undefined
   let opening: Promise<Store> | undefined
+  const openListeners: Array<(store: Store) => void> = []
   let storeErrors = 0
   let closed = false
 
@@ -67,6 +70,7 @@ export function createEngine(options: ResolvedOptions): Engine {
         const applied = await store.migrate()
         if (applied.length > 0) log.raw.info({ applied, store: store.name }, 'made the tables')
       } else await store.checkSchema()
+      for (const listener of openListeners.splice(0)) listener(store)
       return store
     } catch (error) {
       opening = undefined
@@ -114,6 +118,7 @@ export function createEngine(options: ResolvedOptions): Engine {
       },
     ),
     store,
+    whenOpened: (listener) => void openListeners.push(listener),
     storeFailed(during, error) {
       storeErrors += 1
       log.storeError(during, error)

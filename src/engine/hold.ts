@@ -10,6 +10,7 @@ import type { Lease } from './lease.ts'
 import type { LogSubject } from './log.ts'
 import type { PlannedPart } from './plan.ts'
 import { pause, type Timer } from './port.ts'
+import { positions, type Turn } from './turn.ts'
 
 /** One lease from the inside. A class for its lazy signal: most handlers never look at it. */
 class HeldLease implements Lease {
@@ -256,4 +257,19 @@ export function createHold(engine: Engine, input: HoldInput): LiveHold {
   if (leases.length > 0) arm()
   else markEnded()
   return hold
+}
+
+/** Handled without any protection, because the user chose that over a 503. */
+export function createUnprotectedHold(engine: Engine, turn: Turn): LiveHold {
+  const { nodeId } = engine.options
+  return createHold(engine, {
+    claim: { owner: turn.owner, nodeId, parts: [], whole: true, staleAfterMs: 0, tokenAbove: 0 },
+    provider: turn.plan.provider,
+    acquired: [],
+    ...positions(turn, turn.plan.parts),
+    withheld: null,
+    sentAt: engine.port.now(),
+    freed: () => undefined,
+    completed: () => undefined,
+  })
 }

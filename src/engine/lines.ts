@@ -48,16 +48,25 @@ export interface Lines<Member extends Waiter> {
   elsewhere(key: string): HeldElsewhere | undefined
   /** Forgets what the store said last of a row: it has changed hands. */
   forget(key: string): void
+  /** The row is said to be free: whoever waits for it asks at once, rather than at the next poll. */
+  askNow(key: string): void
   /** Is nobody in the way, as far as this process knows? */
   isFree(key: string): boolean
 }
 
-/** The poll is quick at first and never slower than this. */
+/** The poll is quick at first and never slower than this, unless the store tells when a row is free. */
 const MAX_POLL_MS = 40
+/** A notification can be lost: who waits asks by himself at least this often. */
+const MAX_POLL_WHEN_TOLD_MS = 500
 /** Polls meet on this grid, so that those of many rows go in one statement. */
 const POLL_GRID_MS = 5
 
-export function createLines<Member extends Waiter>(port: Port, start: (waiter: Member) => void): Lines<Member> {
+/** `isTold`: does the store call {@link Lines.askNow} when a row is free? */
+export function createLines<Member extends Waiter>(
+  port: Port,
+  start: (waiter: Member) => void,
+  isTold: () => boolean,
+): Lines<Member> {
   const lines = new Map<string, Line<Member>>()
 
   const isFree = (key: string): boolean => {
@@ -84,7 +93,8 @@ export function createLines<Member extends Waiter>(port: Port, start: (waiter: M
 
   function askLater(key: string, line: Line<Member>, holder: HeldElsewhere): void {
     line.polls = line.elsewhere?.holder.owner === holder.owner ? line.polls + 1 : 1
-    const delayMs = Math.min(POLL_GRID_MS * 2 ** Math.min(line.polls, 6), MAX_POLL_MS, holder.remainingMs + 1)
+    const slowestMs = isTold() ? MAX_POLL_WHEN_TOLD_MS : MAX_POLL_MS
+    const delayMs = Math.min(POLL_GRID_MS * 2 ** Math.min(line.polls, 10), slowestMs, holder.remainingMs + 1)
     const now = port.now()
     const at = Math.ceil((now + delayMs) / POLL_GRID_MS) * POLL_GRID_MS
     const timer = port.after(at - now, () => {
@@ -137,6 +147,13 @@ export function createLines<Member extends Waiter>(port: Port, start: (waiter: M
     forget(key) {
       const line = lines.get(key)
       if (line) line.elsewhere = undefined
+    },
+    askNow(key) {
+      const line = lines.get(key)
+      if (!line?.elsewhere?.timer) return
+      line.elsewhere.timer.cancel()
+      line.elsewhere = { holder: line.elsewhere.holder, timer: undefined }
+      wake(key)
     },
     isFree,
   }

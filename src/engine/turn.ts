@@ -1,7 +1,7 @@
 /** A turn: one claim on its way, from the delivery's arrival to its outcome. */
 import type { CompletedMessage, PartVerdict } from '../store/store.ts'
 import type { DeliveryOutcome, Withheld } from './delivery.ts'
-import type { Waiter } from './lines.ts'
+import type { HeldElsewhere, Waiter } from './lines.ts'
 import type { Plan, PlannedPart } from './plan.ts'
 import type { Timer } from './port.ts'
 
@@ -46,8 +46,9 @@ export function lineKeys(part: PlannedPart): string[] {
   return [...part.rows.map((row) => row.key), ...part.messages.map((message) => lineOfMessage(message.key))]
 }
 
-export function isCompleted(turn: Turn, part: PlannedPart): boolean {
-  return part.messages.length > 0 && part.messages.every((message) => turn.completed.has(message.key))
+/** Is everything that a part guards completed? A part of a session alone never is. */
+export function isCompleted(completed: ReadonlyMap<string, CompletedMessage>, part: PlannedPart): boolean {
+  return part.messages.length > 0 && part.messages.every((message) => completed.has(message.key))
 }
 
 /** Several parts, one answer: busy where any is, for then the whole must come again in any case. */
@@ -70,4 +71,21 @@ export function withheldOf(turn: Turn): Withheld | null {
   if (turn.withheld.size === 0) return null
   const messages = [...turn.withheld.keys()].flatMap((part) => part.positions)
   return { reason: worst(turn.withheld.values()), retryAfterMs: RETRY_AFTER_MS, messages }
+}
+
+/** The rows that somebody else holds, as the store said. */
+export function heldRows(answers: readonly Said[]): Map<string, HeldElsewhere> {
+  const rows = new Map<string, HeldElsewhere>()
+  for (const { part, said } of answers) {
+    if (said.outcome !== 'held') continue
+    const { owner, messageKeys } = said.holder
+    for (const row of part.rows) rows.set(row.key, { owner, messageKeys, remainingMs: said.remainingMs })
+  }
+  return rows
+}
+
+/** Why a part that the store called held cannot be had. */
+export function reasonSaid({ part, said }: Said): Reason {
+  const inHand = said.outcome === 'held' ? said.holder.messageKeys : []
+  return part.messages.some((message) => inHand.includes(message.key)) ? 'in_flight' : 'busy'
 }

@@ -350,6 +350,47 @@ test('messages in hand are shown as processing, with their session', async () =>
   await running
 })
 
+/** A store that counts its calls, and what was in them. */
+function countingStore() {
+  const store = memoryStore(SETTINGS)
+  const calls: Record<string, number> = { claim: 0, look: 0, settle: 0, renew: 0 }
+  const counted = Object.fromEntries(
+    (['claim', 'look', 'settle', 'renew'] as const).map((name) => [
+      name,
+      (items: never) => {
+        calls[name] = (calls[name] ?? 0) + 1
+        return (store[name] as (items: never) => unknown)(items)
+      },
+    ]),
+  )
+  return { store: Object.assign(Object.create(store), counted) as Store, calls }
+}
+
+test('10 000 simultaneous duplicates of one message cost the store what one does; later ones, nothing', async () => {
+  const { store, calls } = countingStore()
+  const lock = lockOver({ store })
+  const key = { messageId: 'm1', prospect: 'p' }
+  const results = await Promise.all(Array.from({ length: 10_000 }, () => lock.run(key, turn)))
+  expect(results.filter(({ status }) => status === 'processed')).toHaveLength(1)
+  expect(results.filter(({ status }) => status === 'duplicate')).toHaveLength(9_999)
+  expect(calls).toEqual({ claim: 1, look: 0, settle: 1, renew: 0 })
+  for (let again = 0; again < 10; again += 1) await lock.run(key, () => 1)
+  expect(calls).toEqual({ claim: 1, look: 0, settle: 1, renew: 0 })
+})
+
+test('a remembered message does not keep the rest of its delivery from being handled', async () => {
+  const lock = lockOver()
+  await lock.run({ messageId: 'm1', prospect: 'p' }, () => 1)
+  const messages = [
+    { id: 'm1', prospect: 'p' },
+    { id: 'm2', prospect: 'p' },
+    { id: 'm3', prospect: 'q' },
+  ]
+  const outcome = await lock.claim({ provider: 'generic', messages })
+  expect(outcome).toMatchObject({ outcome: 'acquired', hold: { fresh: [1, 2], duplicates: [0] } })
+  if (outcome.outcome === 'acquired') await outcome.hold.settle({ status: 'completed' })
+})
+
 test('expired messages go with the clean-up', async () => {
   const lock = lockOver({ retentionMs: 1 })
   await lock.run({ messageId: 'm1' }, () => 1)

@@ -1,0 +1,49 @@
+/** What this process remembers of completed messages, so that a duplicate of one need not ask the store. */
+import { LRUCache } from 'lru-cache'
+import type { CompletedMessage } from '../store/store.ts'
+import type { Plan } from './plan.ts'
+import type { Port } from './port.ts'
+
+export interface Remembered {
+  /** Those of a plan's messages that are known to be completed, by key. */
+  of(plan: Plan): Map<string, CompletedMessage>
+  /** Messages that this process has completed just now. */
+  add(messages: readonly CompletedMessage[], retentionMs: number): void
+}
+
+/** Not for longer: another node may forget a message, or have it handled again, on an operator's word. */
+const REMEMBERED_MS = 60_000
+const MAX_MESSAGES = 20_000
+/** Of stored answers; a message without one counts as a little. */
+const MAX_BYTES = 16 * 1024 * 1024
+const BYTES_A_MESSAGE = 200
+
+export function createRemembered(port: Port): Remembered {
+  const cache = new LRUCache<string, CompletedMessage>({
+    max: MAX_MESSAGES,
+    maxSize: MAX_BYTES,
+    sizeCalculation: ({ response }) => BYTES_A_MESSAGE + (response?.length ?? 0),
+    perf: port,
+  })
+  return {
+    of(plan) {
+      const known = new Map<string, CompletedMessage>()
+      for (const part of plan.parts) {
+        for (const { key } of part.messages) {
+          const message = cache.get(key)
+          if (message) known.set(key, message)
+        }
+      }
+      return known
+    },
+    add(messages, retentionMs) {
+      const ttl = Math.min(REMEMBERED_MS, retentionMs)
+      for (const message of messages) if (!isFingerprint(message.key)) cache.set(message.key, message, { ttl })
+    },
+  }
+}
+
+/** Forgotten at once, so that a second honest "1" gets through. */
+function isFingerprint(key: string): boolean {
+  return key.startsWith('f:') || key.startsWith('h:f:')
+}

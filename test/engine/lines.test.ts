@@ -1,0 +1,100 @@
+/** The lines of one process, under a clock that the test turns. */
+import { expect, test } from 'vitest'
+import { createLines, type HeldElsewhere, type Waiter } from '../../src/engine/lines.ts'
+import { nodePort, type Port } from '../../src/engine/port.ts'
+
+interface Person extends Waiter {
+  readonly name: string
+}
+
+function world(isTold = false) {
+  let now = 0
+  const timers: Array<{ at: number; work: () => void }> = []
+  const port: Port = {
+    ...nodePort,
+    now: () => now,
+    after(delayMs, work) {
+      const timer = { at: now + delayMs, work }
+      timers.push(timer)
+      return { cancel: () => void timers.splice(timers.indexOf(timer), timers.includes(timer) ? 1 : 0) }
+    },
+  }
+  const started: string[] = []
+  const lines = createLines<Person>(
+    port,
+    ({ name }) => void started.push(name),
+    () => isTold,
+  )
+  return {
+    lines,
+    started,
+    person: (name: string, ...keys: string[]): Person => ({ name, keys: new Set(keys), state: 'waiting' }),
+    /** Lets time pass up to the next timer; returns how long that took. */
+    nextTimer() {
+      const before = now
+      const [first] = timers.sort((a, b) => a.at - b.at).splice(0, 1)
+      now = first?.at ?? now
+      first?.work()
+      return now - before
+    },
+    timers,
+  }
+}
+
+const heldBy = (owner: string, remainingMs = 30_000): HeldElsewhere => ({ owner, messageKeys: [], remainingMs })
+
+test('first come, first served; who cannot go does not stop those behind', () => {
+  const { lines, started, person } = world()
+  const [a, both, b] = [person('a', 'A'), person('both', 'A', 'B'), person('b', 'B')]
+  expect([a, both, b].map((each) => lines.enter(each))).toEqual([true, false, true])
+  lines.leave(b, ['B'])
+  expect(started).toEqual(['a', 'b'])
+  lines.leave(a, ['A'])
+  expect(started).toEqual(['a', 'b', 'both'])
+})
+
+test('who steps back keeps his place, and asks again: quickly at first, never more slowly than every 40 ms', () => {
+  const { lines, started, person, nextTimer } = world()
+  const [first, second] = [person('first', 'A'), person('second', 'A')]
+  lines.enter(first)
+  lines.enter(second)
+  const waits = Array.from({ length: 8 }, () => {
+    lines.stepBack(first, new Map([['A', heldBy('somebody')]]))
+    return nextTimer()
+  })
+  expect(waits[0]).toBeLessThanOrEqual(10)
+  expect(Math.max(...waits)).toBeLessThanOrEqual(40)
+  expect(new Set(started)).toEqual(new Set(['first']))
+})
+
+test('nobody waits for longer than the holder’s lease has left', () => {
+  const { lines, person, nextTimer } = world()
+  const first = person('first', 'A')
+  lines.enter(first)
+  for (let times = 0; times < 5; times += 1) {
+    lines.stepBack(first, new Map([['A', heldBy('somebody', 7)]]))
+    expect(nextTimer()).toBeLessThanOrEqual(10)
+  }
+})
+
+test('told that the row is free, who waits asks at once, and the poll is gone', () => {
+  const { lines, started, person, timers } = world(true)
+  const first = person('first', 'A')
+  lines.enter(first)
+  lines.stepBack(first, new Map([['A', heldBy('somebody')]]))
+  expect([started.length, timers.length]).toEqual([1, 1])
+  lines.askNow('somebody else’s row')
+  lines.askNow('A')
+  expect([started.length, timers.length]).toEqual([2, 0])
+})
+
+test('a notification that is lost costs half a second, and no more', () => {
+  const { lines, person, nextTimer } = world(true)
+  const first = person('first', 'A')
+  lines.enter(first)
+  const waits = Array.from({ length: 12 }, () => {
+    lines.stepBack(first, new Map([['A', heldBy('somebody')]]))
+    return nextTimer()
+  })
+  expect(Math.max(...waits)).toBeLessThanOrEqual(505)
+})
