@@ -99,7 +99,10 @@ export function watchHandler(exchange: Exchange, input: HandlerRunInput): Handle
     status ??= end.status
     over()
   })
-  exchange.onDeserted(() => lookAgain(exchange.hasBegun()))
+  exchange.onDeserted(() => {
+    // A connection also closes after a good end: a timer then would keep the whole request for `staleAfterMs`.
+    if (!isOver) lookAgain(exchange.hasBegun())
+  })
 
   /**
    * The client is gone, and the handler may have been told so: `pipeline(stream, res)` gives up without

@@ -1,6 +1,8 @@
 /** When a handler is finished, and what it then means for its messages; on both Express versions. */
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import type { Request, Response } from 'express'
 import { describe, expect, it } from 'vitest'
 import { sessionLock, withSessionLock } from '../../src/http/express.ts'
@@ -18,6 +20,9 @@ import {
   postAndLeave,
   whatsapp,
 } from './bot.ts'
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
 
 const ADA = whatsapp('ada')
 
@@ -55,6 +60,24 @@ describe.each(expressVersions)('%s', (_, express) => {
       app.use((_error: unknown, _req: Request, res: Response, _next: unknown) => res.sendStatus(502))
       expect((await post(await listen(app), ADA)).status).toBe(502)
       expect((await hold.settled).status).toBe('failed')
+    })
+
+    it('an answered request is not kept in memory', async () => {
+      const requests: WeakRef<Request>[] = []
+      const bot = await botWith(
+        async (req, res) => {
+          requests.push(new WeakRef(req))
+          res.sendStatus(200)
+        },
+        { wrapped },
+      )
+      for (let count = 0; count < 20; count += 1) expect((await post(bot.url, ADA)).status).toBe(200)
+      const kept = () => {
+        collectGarbage()
+        return requests.filter((request) => request.deref()).length
+      }
+      // Node's own connections keep their last one.
+      await expect.poll(kept, { timeout: 5000 }).toBeLessThanOrEqual(2)
     })
 
     it('client gone early: nothing is settled until the handler has ended, then as it ended', async () => {
