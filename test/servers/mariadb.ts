@@ -83,7 +83,9 @@ export async function startMariadb(): Promise<TestServer> {
 async function createData({ programs, directory, dataDir }: Instance): Promise<void> {
   writeFileSync(join(directory, 'init.sql'), INIT_SQL)
   if (programs.installDb) {
-    const args = ['--no-defaults', '--auth-root-authentication-method=normal', `--datadir=${dataDir}`]
+    // Two of these at once would meet in the system's temporary directory.
+    const places = [`--datadir=${dataDir}`, `--tmpdir=${directory}`]
+    const args = ['--no-defaults', '--auth-root-authentication-method=normal', ...places]
     await run(programs.installDb, [...args, ...asRoot()])
   } else await run(programs.server, ['--no-defaults', '--initialize-insecure', `--datadir=${dataDir}`, ...asRoot()])
 }
