@@ -39,11 +39,19 @@ let defaultLock: SessionLock | undefined
 
 /** The lock that was given; a new one for options; for nothing, the one that all share. */
 export function lockFor(lockOrOptions: ClaimingLock | SessionLockOptions | undefined): ClaimingLock {
-  if (lockOrOptions === undefined) {
-    defaultLock ??= createSessionLock()
-    return defaultLock
-  }
-  return 'claim' in lockOrOptions ? lockOrOptions : createSessionLock(lockOrOptions)
+  if (lockOrOptions !== undefined && 'claim' in lockOrOptions) return lockOrOptions
+  if (lockOrOptions !== undefined) return openedLock(lockOrOptions)
+  defaultLock ??= openedLock({})
+  return defaultLock
+}
+
+/** Opened at once: a wrong password is better seen in the log of the deploy than in that of the first message. */
+function openedLock(options: SessionLockOptions): SessionLock {
+  const lock = createSessionLock(options)
+  lock.ready().catch((error: unknown) => {
+    lock.log.error({ err: error }, 'failed to open the store; every delivery is answered 503 until it can be opened')
+  })
+  return lock
 }
 
 /** Makes what claims for one mount of the middleware. Throws an `OptionsError` for options that cannot work. */

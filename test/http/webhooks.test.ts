@@ -2,6 +2,7 @@
 import { createHmac, generateKeyPairSync, sign } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
 import express from 'express'
+import { pino } from 'pino'
 import { afterEach, expect, test } from 'vitest'
 import { createSessionLock, type SessionLockOptions, sessionLock } from '../../src/index.ts'
 
@@ -63,6 +64,16 @@ const whatsapp = (id: string) =>
 
 const metaSignature = (body: string, secret: string) => ({
   'x-hub-signature-256': `sha256=${createHmac('sha256', secret).update(body).digest('hex')}`,
+})
+
+test('a store that cannot be opened is in the log at start, without its password', async () => {
+  const lines: string[] = []
+  const logger = pino({}, { write: (line: string) => void lines.push(line) })
+  const { lock } = sessionLock({ store: 'mysql://bot:hunter2@127.0.0.1:1/bot', logger, storeTimeoutMs: 500 })
+  closing.push(() => lock.close())
+  await expect.poll(() => lines.join()).toContain('failed to open the store')
+  expect(lines.join()).toContain('127.0.0.1:1/bot')
+  expect(lines.join()).not.toContain('hunter2')
 })
 
 test('a forged delivery is refused before anything is written, and does not keep the real one out', async () => {
