@@ -1,8 +1,12 @@
 import { startMariadb } from './mariadb.ts'
+import { startRedis } from './redis.ts'
 
 /** Before the first test file: starts the servers all files share. What it returns ends them after the last. */
 export async function setup(): Promise<() => Promise<void>> {
-  const mariadb = await startMariadb()
+  const [mariadb, redis] = await Promise.all([startMariadb(), startRedis()])
   process.env['TEST_MYSQL_URL'] = mariadb.url
-  return () => mariadb.stop()
+  process.env['TEST_REDIS_URL'] = redis.url
+  return async () => {
+    await Promise.all([mariadb.stop(), redis.stop()])
+  }
 }

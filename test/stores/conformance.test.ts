@@ -1,11 +1,13 @@
 import { join } from 'node:path'
 import { afterAll, test, vi } from 'vitest'
 import { mysqlStore } from '../../src/store/mysql.ts'
+import { redisStore } from '../../src/store/redis.ts'
 import { sqliteStore } from '../../src/store/sqlite.ts'
 import { storeConformance } from '../../src/testing/index.ts'
 import { makeTemporaryDirectory, removeTemporaryDirectory } from '../processes/guard.ts'
 import { memoryHandles } from './memory-handles.ts'
 import { dropTables, mysqlUrl } from './mysql-tables.ts'
+import { redisUrl, removeKeys } from './redis-keys.ts'
 
 vi.setConfig({ testTimeout: 60_000 })
 
@@ -29,3 +31,14 @@ storeConformance({
   },
 })
 afterAll(() => dropTables(prefixes))
+
+const redisPrefixes = new Set<string>()
+storeConformance({
+  name: 'redis',
+  test,
+  openStore: (settings) => {
+    redisPrefixes.add(settings.tablePrefix)
+    return redisStore(redisUrl(), settings)
+  },
+})
+afterAll(() => removeKeys(redisPrefixes))

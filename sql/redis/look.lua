@@ -1,0 +1,11 @@
+-- Which of these messages are completed and in retention: keys and responses in turn.
+local completed = {}
+for _ = 1, nextNumber() do
+  local key = nextText()
+  local message = messageAt(key)
+  if message and isHandled(message) then
+    table.insert(completed, key)
+    table.insert(completed, message[M_RESPONSE])
+  end
+end
+return completed

@@ -1,0 +1,11 @@
+-- The messages under these keys, those that are there, without their responses.
+local answers = {}
+for _ = 1, nextNumber() do
+  local key = nextText()
+  local message = messageAt(key)
+  if message then
+    message[M_RESPONSE] = false
+    table.insert(answers, { key, message })
+  end
+end
+return answers

@@ -1,0 +1,14 @@
+-- Forced release. The row stays, so that its token lives on. Answers with the rows as they were.
+local answers = {}
+for _ = 1, nextNumber() do
+  local key = nextText()
+  local row = rowAt(key)
+  if row then
+    table.insert(answers, { key, row, now })
+    local released = cmsgpack.unpack(cmsgpack.pack(row))
+    released[OWNER], released[EXPIRES_AT] = false, math.min(row[EXPIRES_AT], now)
+    putRow(key, released)
+    tellWaiting(key, row)
+  end
+end
+return answers

@@ -1,0 +1,100 @@
+-- Settlements, one after the other: a lease's rows go and its messages are written, or nothing happens.
+
+-- Each settlement drops up to this many forgotten messages from their sorted set, so that it stays bounded.
+local DROPPED_PER_MESSAGE = 2
+
+local function readSettlement()
+  local settlement = { owner = nextText(), node = nextText(), outcome = nextText() }
+  settlement.error = nextTextOrNull()
+  settlement.response = nextTextOrNull()
+  settlement.rows, settlement.messages = {}, {}
+  for r = 1, nextNumber() do
+    settlement.rows[r] = { key = nextText(), token = nextNumber() }
+  end
+  for m = 1, nextNumber() do
+    settlement.messages[m] = {
+      key = nextText(), provider = nextText(), device = nextTextOrNull(), id = nextText(), retentionMs = nextNumber(),
+    }
+  end
+  return settlement
+end
+
+local function isHeld(settlement)
+  for _, held in ipairs(settlement.rows) do
+    held.found = rowAt(held.key)
+    if not (held.found and held.found[OWNER] == settlement.owner and held.found[TOKEN] == held.token) then
+      return false
+    end
+  end
+  return true
+end
+
+local function tokenOf(settlement)
+  return settlement.rows[1] and settlement.rows[1].token or false
+end
+
+-- Only this lease's own settlement puts its owner and token on a message, so one such message tells.
+local function isSettledAlready(settlement)
+  if settlement.outcome == 'released' then
+    return false
+  end
+  for _, message in ipairs(settlement.messages) do
+    local found = messageAt(message.key)
+    if found and found[M_OWNER] == settlement.owner and found[M_TOKEN] == tokenOf(settlement) then
+      return true
+    end
+  end
+  return false
+end
+
+local function dropForgotten(class, retentionMs)
+  local old = redis.call(
+    'ZRANGEBYSCORE', class, '-inf', string.format('%.0f', now - retentionMs * 1000), 'LIMIT', 0, DROPPED_PER_MESSAGE
+  )
+  for _, key in ipairs(old) do
+    redis.call('ZREM', class, key)
+  end
+end
+
+local function writeMessage(settlement, message)
+  local before = messageAt(message.key)
+  -- Under two sessions, somebody else may have completed it meanwhile; a failure takes nothing of that back.
+  if settlement.outcome == 'failed' and before and isHandled(before) then
+    return
+  end
+  local class = className(settlement.outcome, message.retentionMs)
+  local session = settlement.rows[1] and settlement.rows[1].key ~= message.key and settlement.rows[1].key or false
+  redis.call('SET', prefix .. 'm:' .. message.key, cmsgpack.pack({
+    settlement.outcome, message.provider, message.device, message.id, session, settlement.owner, settlement.node,
+    tokenOf(settlement), (before and before[M_ATTEMPTS] or 0) + 1, settlement.error, settlement.response,
+    now, message.retentionMs,
+  }), 'PX', string.format('%.0f', message.retentionMs))
+  if before then
+    redis.call('ZREM', prefix .. className(before[M_STATUS], before[M_RETENTION_MS]), message.key)
+  end
+  redis.call('SADD', prefix .. 'classes', class)
+  redis.call('ZADD', prefix .. class, string.format('%.0f', now), message.key)
+  dropForgotten(prefix .. class, message.retentionMs)
+end
+
+-- The rows go first: where the memory is full, that is what still may be written, and what makes room.
+local function settle(settlement)
+  if not isHeld(settlement) then
+    return isSettledAlready(settlement) and 1 or 0
+  end
+  for _, held in ipairs(settlement.rows) do
+    removeRow(held.key, held.found)
+  end
+  if settlement.outcome ~= 'released' then
+    for _, message in ipairs(settlement.messages) do
+      writeMessage(settlement, message)
+    end
+  end
+  return 1
+end
+
+local answers = {}
+for s = 1, nextNumber() do
+  answers[s] = settle(readSettlement())
+end
+return answers

@@ -1,0 +1,62 @@
+/** What a server must be like, and the mark that says which layout of keys is there. */
+import type { Send } from './redis-connection.ts'
+import { StoreError } from './store.ts'
+
+/** The layout that these scripts know: what `common.lua` describes. */
+const VERSION = 1
+const LAYOUT = '0001_keys'
+
+/** Leaves the mark where it is missing. Returns what it applied. */
+export async function migrateKeys(send: Send, prefix: string): Promise<string[]> {
+  await requireServer(send)
+  const made = await send('SET', [`${prefix}version`, VERSION, 'NX'])
+  if (made !== null) return [LAYOUT]
+  await requireLayout(send, prefix)
+  return []
+}
+
+/** Throws a {@link StoreError} of kind `setup` unless the server will do and the mark is there. */
+export async function requirePrepared(send: Send, prefix: string): Promise<void> {
+  await requireServer(send)
+  await requireLayout(send, prefix)
+}
+
+async function requireLayout(send: Send, prefix: string): Promise<void> {
+  const found = await send('GET', [`${prefix}version`])
+  if (found === null) {
+    const advice = `Set the option migrate: 'auto', call lock.migrate(), or by hand: SET ${prefix}version ${VERSION}`
+    throw new StoreError('setup', `session-lock: this Redis holds nothing of session-lock yet. ${advice}`)
+  }
+  if (Number(String(found)) === VERSION) return
+  throw new StoreError(
+    'setup',
+    `session-lock: the keys are of version ${found}, and this release knows version ${VERSION}. ` +
+      'Install the release of session-lock that made them, or a later one.',
+  )
+}
+
+async function requireServer(send: Send): Promise<void> {
+  const info = new Map<string, string>()
+  for (const line of String(await send('INFO', [])).split('\r\n')) {
+    const colon = line.indexOf(':')
+    if (colon > 0) info.set(line.slice(0, colon), line.slice(colon + 1))
+  }
+  const problem = problemOf(info)
+  if (problem !== undefined) throw new StoreError('setup', `session-lock: ${problem}`)
+}
+
+function problemOf(info: ReadonlyMap<string, string>): string | undefined {
+  if (info.get('redis_mode') === 'cluster') {
+    return 'this is a Redis Cluster, which is not supported. Use a single server, or one behind Sentinel'
+  }
+  const [major = 0, minor = 0] = (info.get('redis_version') ?? '').split('.').map(Number)
+  if (major < 6 || (major === 6 && minor < 2)) {
+    return `this Redis is of version ${info.get('redis_version')}; 6.2 or later, or Valkey, is needed`
+  }
+  const policy = info.get('maxmemory_policy')
+  if (info.get('maxmemory') === '0' || policy === 'noeviction') return undefined
+  return (
+    `this Redis throws keys away when its memory is full (maxmemory-policy ${policy}): a lock that vanishes is none. ` +
+    'Set maxmemory-policy noeviction, or use a Redis of its own'
+  )
+}

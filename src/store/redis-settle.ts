@@ -1,0 +1,68 @@
+/** Renewals, settlements and forced releases: what happens to rows in somebody's hands. */
+
+import type { Argument } from './redis-connection.ts'
+import { sessionRow } from './redis-inspect.ts'
+import { bytesArgument, integer, list, type Run, textArgument, toMicros } from './redis-scripts.ts'
+import { errorText, readableText } from './rows.ts'
+import type {
+  MessageRef,
+  Renewal,
+  RenewalVerdict,
+  RowHeld,
+  SessionRow,
+  Settlement,
+  SettlementVerdict,
+} from './store.ts'
+
+/** Renews every row that is still its owner's. */
+export async function renewBatch(run: Run, renewals: readonly Renewal[]): Promise<RenewalVerdict[]> {
+  if (renewals.length === 0) return []
+  const args = renewals.flatMap(({ owner, staleAfterMs, rows }) => [
+    owner,
+    toMicros(staleAfterMs),
+    ...rowArguments(rows),
+  ])
+  const verdicts = await run('renew', [renewals.length, ...args])
+  return verdicts.map((verdict) => list(verdict).map((held) => integer(held) === 1))
+}
+
+/** Ends the leases. */
+export async function settleBatch(run: Run, settlements: readonly Settlement[]): Promise<SettlementVerdict[]> {
+  if (settlements.length === 0) return []
+  const verdicts = await run('settle', [settlements.length, ...settlements.flatMap(settlementArguments)])
+  return verdicts.map((verdict) => (integer(verdict) === 1 ? 'settled' : 'lost'))
+}
+
+/** Marks the rows stale and clears their owner. Returns them as they were. */
+export async function releaseBatch(run: Run, rowKeys: readonly string[]): Promise<SessionRow[]> {
+  if (rowKeys.length === 0) return []
+  return (await run('release', [rowKeys.length, ...rowKeys])).map(sessionRow)
+}
+
+function rowArguments(rows: readonly RowHeld[]): Argument[] {
+  return [rows.length, ...rows.flatMap((row) => [row.key, row.fencingToken])]
+}
+
+function settlementArguments(settlement: Settlement): Argument[] {
+  const { owner, nodeId, outcome, error, response, rows, messages, retentionMs } = settlement
+  return [
+    owner,
+    readableText(nodeId),
+    outcome,
+    textArgument(errorText(error)),
+    bytesArgument(response),
+    ...rowArguments(rows),
+    messages.length,
+    ...messages.flatMap((message) => messageArguments(message, retentionMs)),
+  ]
+}
+
+function messageArguments(message: MessageRef, retentionMs: number): Argument[] {
+  return [
+    message.key,
+    readableText(message.provider),
+    textArgument(message.device),
+    readableText(message.id),
+    Math.max(1, Math.round(message.retentionMs ?? retentionMs)),
+  ]
+}

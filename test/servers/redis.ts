@@ -1,0 +1,127 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Redis } from 'ioredis'
+import { guardProcess, makeTemporaryDirectory, removeTemporaryDirectory } from '../processes/guard.ts'
+import { findOrInstallRedis } from './find-redis.ts'
+import type { TestServer } from './server.ts'
+
+/** With signs that a URL has to escape, as a generated password has. */
+const PASSWORD = 'p@ss/w:rd'
+const READY_WITHIN_MS = 20_000
+
+/** One instance's places. */
+interface Instance {
+  readonly program: string
+  readonly directory: string
+  readonly dataDir: string
+  readonly port: number
+  readonly url: string
+  readonly settings: readonly string[]
+}
+
+/**
+ * Starts a Redis (or, where only that is installed, a Valkey) server that writes down every second what it was
+ * told (`appendonly yes`). All test files share one, in `process.env.TEST_REDIS_URL`; start another where a test
+ * stops, kills or freezes it.
+ *
+ * @param settings - more of its command line: `['--maxmemory', '4mb']`.
+ * @throws Error saying what to install where there is no server program, or what the server wrote
+ * where it does not start.
+ */
+export async function startRedis(settings: readonly string[] = []): Promise<TestServer> {
+  const program = findOrInstallRedis()
+  const directory = makeTemporaryDirectory('redis')
+  const dataDir = join(directory, 'data')
+  mkdirSync(dataDir)
+  const port = await freePort()
+  const url = `redis://:${encodeURIComponent(PASSWORD)}@127.0.0.1:${port}/0`
+  const instance: Instance = { program, directory, dataDir, port, url, settings }
+  let server: ChildProcess | undefined
+
+  async function kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    if (!server || hasEnded(server)) return
+    const ended = once(server, 'exit')
+    server.kill(signal)
+    if (signal === 'SIGKILL' || signal === 'SIGTERM') await ended
+  }
+
+  async function restart(): Promise<void> {
+    await kill()
+    server = await startServer(instance)
+  }
+
+  async function stop(): Promise<void> {
+    await kill()
+    await removeTemporaryDirectory(directory)
+  }
+
+  const pid = () => (server && !hasEnded(server) ? server.pid : undefined)
+  try {
+    await restart()
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  return { url, port, dataDir, pid, kill, restart, stop }
+}
+
+async function startServer({ program, directory, dataDir, port, url, settings }: Instance): Promise<ChildProcess> {
+  const logFile = join(directory, 'server.log')
+  const log = openSync(logFile, 'a')
+  const args = ['--port', String(port), '--bind', '127.0.0.1', '--dir', dataDir, '--daemonize', 'no']
+  args.push('--appendonly', 'yes', '--save', '', '--requirepass', PASSWORD, '--masterauth', PASSWORD, ...settings)
+  // Detached, so that Ctrl-C does not reach it before the tests that use it. Named, for its program may be
+  // installed under another name alone.
+  const server = spawn(program, args, { argv0: 'redis-server', detached: true, stdio: ['ignore', log, log] })
+  closeSync(log)
+  guardProcess(server)
+  server.unref()
+  const problem = await untilReady(server, url)
+  if (problem === undefined) return server
+  server.kill('SIGKILL')
+  const wrote = readFileSync(logFile, 'utf8').split('\n').slice(-30).join('\n')
+  throw new Error(`${program} did not start: ${problem}. It wrote:\n${wrote}`)
+}
+
+/** Undefined once the server answers, else what is wrong. */
+async function untilReady(server: ChildProcess, url: string): Promise<string | undefined> {
+  let problem: string | undefined
+  server.once('error', (error) => {
+    problem = error.message
+  })
+  const deadline = performance.now() + READY_WITHIN_MS
+  while (performance.now() < deadline) {
+    if (problem !== undefined) return problem
+    if (hasEnded(server)) return `it ended (${server.signalCode ?? server.exitCode})`
+    const client = new Redis(url, { lazyConnect: true, retryStrategy: () => null })
+    client.on('error', () => {
+      // Not up yet.
+    })
+    const isUp = await client.connect().then(
+      () => true,
+      () => false,
+    )
+    client.disconnect()
+    if (isUp) return undefined
+    await sleep(20)
+  }
+  return `no answer within ${READY_WITHIN_MS} ms`
+}
+
+function hasEnded(server: ChildProcess): boolean {
+  return server.exitCode !== null || server.signalCode !== null
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1')
+  await once(probe, 'listening')
+  const address = probe.address()
+  probe.close()
+  await once(probe, 'close')
+  if (address === null || typeof address === 'string') throw new Error('the system gave no port')
+  return address.port
+}
