@@ -19,6 +19,8 @@ describe('openStore', () => {
     [`sqlite://${join(directory, 'b.db')}`, `sqlite:${join(directory, 'b.db')}`],
     ['mysql://bot:hidden@127.0.0.1:1/bot', 'mysql://127.0.0.1:1/bot'],
     ['mariadb://bot:hidden@127.0.0.1:1/bot', 'mysql://127.0.0.1:1/bot'],
+    ['redis://:hidden@127.0.0.1:1/2?waitReplicas=1', 'redis://127.0.0.1:1/2'],
+    ['rediss://bot:hidden@127.0.0.1:1', 'rediss://127.0.0.1:1'],
   ])('%s', async (url, name) => {
     const { store, opened } = await openStore(url, SETTINGS)
     expect([store.name, opened]).toEqual([name, true])
@@ -42,7 +44,6 @@ describe('openStore', () => {
 
   test.each([
     ['postgres://bot:hidden@db/bot', /no store for postgres: yet/],
-    ['rediss://:hidden@db', /no store for rediss: yet/],
     ['mongodb://bot:hidden@db/bot', /"mongodb:".*sqlite:.*mysql:/],
     ['hidden', /given as a URL.*sqlite:/],
     ['toString:hidden', /no store is known/],

@@ -7,6 +7,7 @@ import { afterAll, test } from 'vitest'
 import { makeTemporaryDirectory, removeTemporaryDirectory } from '../processes/guard.ts'
 import { type NodeProcess, spawnNode } from '../processes/spawn-node.ts'
 import { dropTables, mysqlUrl } from './mysql-tables.ts'
+import { redisUrl, removeKeys } from './redis-keys.ts'
 
 const CHILD = new URL('children/counter.mjs', import.meta.url)
 const PROCESSES = 4
@@ -16,12 +17,18 @@ const directory = makeTemporaryDirectory('processes')
 const prefixes = new Set<string>()
 afterAll(() => removeTemporaryDirectory(directory))
 afterAll(() => dropTables(prefixes))
+const redisPrefixes = new Set<string>()
+afterAll(() => removeKeys(redisPrefixes))
 
 const stores = {
   sqlite: (prefix: string) => `sqlite:${join(directory, `${prefix}.db`)}`,
   mysql: (prefix: string) => {
     prefixes.add(prefix)
     return mysqlUrl()
+  },
+  redis: (prefix: string) => {
+    redisPrefixes.add(prefix)
+    return redisUrl()
   },
 }
 

@@ -7,13 +7,11 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { readFile, writeFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { mysqlStore } from '../../../dist/store/mysql.js'
-import { sqliteStore } from '../../../dist/store/sqlite.js'
+import { openStore } from '../../../dist/store/open.js'
 import { StoreError } from '../../../dist/store/store.js'
 
 const [url, tablePrefix, counterFile, times] = process.argv.slice(2)
-const open = url.startsWith('sqlite:') ? sqliteStore : mysqlStore
-const store = await open(url, { tablePrefix, timeoutMs: 10_000 })
+const { store } = await openStore(url, { tablePrefix, timeoutMs: 10_000 })
 const nodeId = `node-${process.pid}`
 const staleAfterMs = 1500
 
