@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url'
 import { StoreError } from './store.ts'
 
 /** The databases that have tables. */
-export type Dialect = 'mysql' | 'sqlite'
+export type Dialect = 'mysql' | 'postgres' | 'sqlite'
 
 /** One file of `sql/<dialect>/`. */
 export interface Migration {
@@ -96,12 +96,14 @@ export function requireTablePrefix(tablePrefix: string): void {
   )
 }
 
-/** A statement ends with a semicolon at the end of a line; no literal in the files contains ` -- `. */
+/**
+ * A statement ends with a semicolon at the end of a line, unless that stands in the body of a function, between
+ * `$$` and `$$`; no literal in the files contains ` -- `.
+ */
 function splitStatements(text: string, tablePrefix: string): string[] {
-  return text
+  const statements = text
     .replace(/(^|[ \t])--([ \t].*)?$/gm, '')
     .replaceAll(PREFIX_IN_FILES, () => tablePrefix)
-    .split(/;\s*$/m)
-    .map((statement) => statement.trim())
-    .filter((statement) => statement !== '')
+    .match(/(?:\$\$[\s\S]*?\$\$|[\s\S])+?;\s*$/gm)
+  return (statements ?? []).map((statement) => statement.trim().slice(0, -1))
 }

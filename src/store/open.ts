@@ -1,21 +1,23 @@
 /** A store from what the user gave: a URL, a pool or database of their own, or a store. */
 import { requireTablePrefix } from './migrate.ts'
 import type { MysqlPool } from './mysql.ts'
+import type { PostgresPool } from './postgres.ts'
 import type { RedisClient } from './redis.ts'
 import type { SqliteDatabase } from './sqlite-driver.ts'
 import { type Store, StoreError, type StoreSettings } from './store.ts'
 
 /**
- * What a store is opened from: a URL, a store, the user's own `mysql2` pool, the user's own
- * client of `ioredis`, or the user's own database of `better-sqlite3` or `node:sqlite`.
+ * What a store is opened from: a URL, a store, the user's own pool of `mysql2` or `pg`, the
+ * user's own client of `ioredis`, or the user's own database of `better-sqlite3` or `node:sqlite`.
  */
-export type StoreSource = string | Store | MysqlPool | RedisClient | SqliteDatabase
+export type StoreSource = string | Store | MysqlPool | PostgresPool | RedisClient | SqliteDatabase
 
 type Open = (url: string, settings: StoreSettings) => Promise<Store>
 
 // Imported when wanted: no store, and no driver, is loaded for nothing.
 const openSqlite: Open = async (url, settings) => (await import('./sqlite.ts')).sqliteStore(url, settings)
 const openMysql: Open = async (url, settings) => (await import('./mysql.ts')).mysqlStore(url, settings)
+const openPostgres: Open = async (url, settings) => (await import('./postgres.ts')).postgresStore(url, settings)
 const openRedis: Open = async (url, settings) => (await import('./redis.ts')).redisStore(url, settings)
 const openMemory: Open = async (_, settings) => (await import('./memory.ts')).memoryStore(settings)
 
@@ -24,21 +26,22 @@ const SCHEMES: Readonly<Record<string, Open>> = {
   sqlite: openSqlite,
   mysql: openMysql,
   mariadb: openMysql,
+  postgres: openPostgres,
+  postgresql: openPostgres,
   redis: openRedis,
   rediss: openRedis,
 }
 
-/** Schemes of stores that are to come; asked for by name they deserve a plain answer. */
-const NOT_THERE_YET = ['postgres', 'postgresql']
-
 const EXAMPLES =
-  'memory:, sqlite:./bot.db, mysql://user:password@host/database, mariadb://user:password@host/database, redis://user:password@host:6379/0, rediss://…'
+  'memory:, sqlite:./bot.db, mysql://user:password@host/database, mariadb://user:password@host/database, ' +
+  'postgres://user:password@host/database, redis://user:password@host:6379/0, rediss://…'
 
 /**
  * Opens a store.
  *
  * @param source - see {@link StoreSource}. URLs: `memory:`, `sqlite:./bot.db`, `sqlite::memory:`,
- *   `mysql://user:password@host:3306/database`, `mariadb://…`, `redis://user:password@host:6379/0`, `rediss://…`.
+ *   `mysql://user:password@host:3306/database`, `mariadb://…`, `postgres://user:password@host:5432/database`,
+ *   `postgresql://…`, `redis://user:password@host:6379/0`, `rediss://…`.
  * @returns `opened`: whether a store was made here, so that the caller closes it; false where the
  *   source is a store, which is its owner's to close. Closing never closes the user's pool, client or database.
  * @throws {@link StoreError} of kind `setup`: the scheme is unknown, the driver is missing, the file
@@ -60,11 +63,13 @@ export async function openStore(
   }
   if (isMysqlPool(source))
     return { store: await (await import('./mysql.ts')).mysqlStore(source, settings), opened: true }
+  if (isPostgresPool(source))
+    return { store: await (await import('./postgres.ts')).postgresStore(source, settings), opened: true }
   if (isRedisClient(source))
     return { store: await (await import('./redis.ts')).redisStore(source, settings), opened: true }
   throw new StoreError(
     'setup',
-    'session-lock: this is no store: give a URL, a pool of mysql2, a client of ioredis, a database of better-sqlite3 or node:sqlite, or a Store',
+    'session-lock: this is no store: give a URL, a pool of mysql2 or pg, a client of ioredis, a database of better-sqlite3 or node:sqlite, or a Store',
   )
 }
 
@@ -93,9 +98,6 @@ async function openUrl(url: string, settings: StoreSettings): Promise<Store> {
   const open = openerOf(url)
   const scheme = schemeOf(url)
   if (open) return open(url, settings)
-  if (scheme !== undefined && NOT_THERE_YET.includes(scheme)) {
-    throw new StoreError('setup', `session-lock: there is no store for ${scheme}: yet; this release has ${EXAMPLES}`)
-  }
   // Never the value itself: what is no known URL may be a password in the wrong variable.
   const problem = scheme === undefined ? 'the store is given as a URL' : `no store is known for "${scheme}:"`
   throw new StoreError('setup', `session-lock: ${problem}; there are ${EXAMPLES}`)
@@ -120,6 +122,11 @@ function isSqliteDatabase(source: unknown): source is SqliteDatabase {
 
 function isMysqlPool(source: unknown): source is MysqlPool {
   return hasMethods(source, 'getConnection')
+}
+
+/** A single client of pg has no count: it would be one connection for everything. */
+function isPostgresPool(source: unknown): source is PostgresPool {
+  return hasMethods(source, 'connect', 'query') && typeof (source as PostgresPool).totalCount === 'number'
 }
 
 function isRedisClient(source: unknown): source is RedisClient {

@@ -1,12 +1,14 @@
 import { join } from 'node:path'
 import { afterAll, test, vi } from 'vitest'
 import { mysqlStore } from '../../src/store/mysql.ts'
+import { postgresStore } from '../../src/store/postgres.ts'
 import { redisStore } from '../../src/store/redis.ts'
 import { sqliteStore } from '../../src/store/sqlite.ts'
 import { storeConformance } from '../../src/testing/index.ts'
 import { makeTemporaryDirectory, removeTemporaryDirectory } from '../processes/guard.ts'
 import { memoryHandles } from './memory-handles.ts'
 import { dropTables, mysqlUrl } from './mysql-tables.ts'
+import { dropPostgresTables, postgresUrl } from './postgres-tables.ts'
 import { redisUrl, removeKeys } from './redis-keys.ts'
 
 vi.setConfig({ testTimeout: 60_000 })
@@ -42,3 +44,14 @@ storeConformance({
   },
 })
 afterAll(() => removeKeys(redisPrefixes))
+
+const postgresPrefixes = new Set<string>()
+storeConformance({
+  name: 'postgres',
+  test,
+  openStore: (settings) => {
+    postgresPrefixes.add(settings.tablePrefix)
+    return postgresStore(postgresUrl(), settings)
+  },
+})
+afterAll(() => dropPostgresTables(postgresPrefixes))

@@ -7,6 +7,7 @@ import { afterAll, test } from 'vitest'
 import { makeTemporaryDirectory, removeTemporaryDirectory } from '../processes/guard.ts'
 import { type NodeProcess, spawnNode } from '../processes/spawn-node.ts'
 import { dropTables, mysqlUrl } from './mysql-tables.ts'
+import { dropPostgresTables, postgresUrl } from './postgres-tables.ts'
 import { redisUrl, removeKeys } from './redis-keys.ts'
 
 const CHILD = new URL('children/counter.mjs', import.meta.url)
@@ -17,6 +18,8 @@ const directory = makeTemporaryDirectory('processes')
 const prefixes = new Set<string>()
 afterAll(() => removeTemporaryDirectory(directory))
 afterAll(() => dropTables(prefixes))
+const postgresPrefixes = new Set<string>()
+afterAll(() => dropPostgresTables(postgresPrefixes))
 const redisPrefixes = new Set<string>()
 afterAll(() => removeKeys(redisPrefixes))
 
@@ -25,6 +28,10 @@ const stores = {
   mysql: (prefix: string) => {
     prefixes.add(prefix)
     return mysqlUrl()
+  },
+  postgres: (prefix: string) => {
+    postgresPrefixes.add(prefix)
+    return postgresUrl()
   },
   redis: (prefix: string) => {
     redisPrefixes.add(prefix)

@@ -1,0 +1,72 @@
+-- session-lock's tables for Postgres 12 and later.
+--
+-- To run it by hand: psql --single-transaction --file=0001_tables.sql bot, and the other files after it, in
+-- order. Another table prefix than session_lock_ is put in its place everywhere in these files. The program
+-- itself needs no more than SELECT, INSERT, UPDATE and DELETE on these tables, and EXECUTE on the functions.
+-- The database's encoding has to be UTF8.
+--
+-- Keys are bytes, because a text collation may take some different texts for the same. The readable
+-- columns beside them are for people.
+
+-- Which files have been applied.
+CREATE TABLE IF NOT EXISTS session_lock_migrations (
+  version integer NOT NULL PRIMARY KEY,
+  name text NOT NULL,
+  applied_at timestamptz NOT NULL
+);
+
+-- What is held now. No row: nobody holds it. No index beside the key, because every message inserts
+-- and deletes a row here. For the same reason it is vacuumed by the number of dead rows alone: the table
+-- is small, and a share of it would be reached all the time or never.
+CREATE TABLE IF NOT EXISTS session_lock_sessions (
+  session_key bytea NOT NULL PRIMARY KEY CHECK (octet_length(session_key) <= 255),
+  id_prospect text CHECK (char_length(id_prospect) <= 512),
+  id_device text CHECK (char_length(id_device) <= 512),
+  -- One claim's own random id. NULL after a forced release.
+  owner text CHECK (char_length(owner) <= 64),
+  node_id text NOT NULL CHECK (char_length(node_id) <= 512),
+  -- The keys of the messages in hand, as a JSON array.
+  message_ids text NOT NULL,
+  -- Grows from one lease of a session to the next.
+  fencing_token bigint NOT NULL,
+  locked_at timestamptz NOT NULL,
+  renewed_at timestamptz NOT NULL,
+  -- Once this has passed, the row is stale and the next claim takes it over. Not indexed, so that a
+  -- renewal stays within its page.
+  expires_at timestamptz NOT NULL,
+  -- Somebody on another node waits for it.
+  contended boolean NOT NULL DEFAULT false
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+
+-- What has happened.
+CREATE TABLE IF NOT EXISTS session_lock_messages (
+  message_key bytea NOT NULL PRIMARY KEY CHECK (octet_length(message_key) <= 255),
+  provider text NOT NULL CHECK (char_length(provider) <= 512),
+  id_device text CHECK (char_length(id_device) <= 512),
+  message_id text NOT NULL CHECK (char_length(message_id) <= 512),
+  session_key bytea,
+  status text NOT NULL CONSTRAINT session_lock_messages_status
+    CHECK (status IN ('queued', 'processing', 'completed', 'failed', 'dead')),
+  -- Who handled it last.
+  owner text CHECK (char_length(owner) <= 64),
+  node_id text CHECK (char_length(node_id) <= 512),
+  fencing_token bigint,
+  -- How often it was handled to an end.
+  attempts integer NOT NULL DEFAULT 0,
+  last_error text CHECK (char_length(last_error) <= 1000),
+  -- The stored answer.
+  response bytea,
+  payload bytea,
+  received_at timestamptz,
+  started_at timestamptz,
+  finished_at timestamptz,
+  -- Until then it is remembered.
+  expires_at timestamptz,
+  next_attempt_at timestamptz
+) WITH (autovacuum_vacuum_scale_factor = 0.02);
+
+-- For the clean-up, and so that counting by status reads no answers.
+CREATE INDEX IF NOT EXISTS session_lock_messages_expiry ON session_lock_messages (expires_at, status);
+
+INSERT INTO session_lock_migrations (version, name, applied_at) VALUES (1, '0001_tables', clock_timestamp())
+  ON CONFLICT (version) DO NOTHING;

@@ -1,0 +1,306 @@
+-- What session-lock calls: one function for each batch, so that a batch is one round trip and one transaction.
+-- A later file replaces them by CREATE OR REPLACE.
+--
+-- Each statement of such a function sees what was committed before that statement began, which is what makes
+-- the look after the lock worth anything. One statement with several writing parts would not do: all of its
+-- parts see what was there before the first of them waited.
+--
+-- The settings of the functions are for the plans: the keys are always few, and the planner, which does not
+-- know that, reads whole tables while they are new.
+
+-- Called first. A wait for somebody else's lock ends before the caller gives up.
+CREATE OR REPLACE FUNCTION session_lock_begin(lock_wait_ms integer) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE EXCEPTION 'the transaction is %, not read committed', current_setting('transaction_isolation')
+      USING ERRCODE = 'SL001';
+  END IF;
+  PERFORM set_config('lock_timeout', lock_wait_ms::text, true);
+END $$;
+
+-- Microseconds since 1970.
+CREATE OR REPLACE FUNCTION session_lock_micros(moment timestamptz) RETURNS bigint LANGUAGE sql IMMUTABLE AS
+  'SELECT (extract(epoch FROM moment) * 1000000)::bigint';
+
+-- A batch of claims. The arrays of the first group have one element for each row wanted; row_parts numbers
+-- the parts, row_claims the claims. The answer is {tokens} in the order of the keys where all were free and
+-- nothing is completed; otherwise {rows, completed}, with the rows in the order given.
+CREATE OR REPLACE FUNCTION session_lock_claim(
+  lock_wait_ms integer,
+  row_keys bytea[], row_parts integer[], row_claims integer[], wholes boolean[],
+  prospects text[], devices text[], owners text[], nodes text[], message_lists text[],
+  tokens_above bigint[], lease_micros bigint[],
+  message_keys bytea[], message_parts integer[]
+) RETURNS json LANGUAGE plpgsql VOLATILE
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+  begun CONSTANT timestamptz := clock_timestamp();
+  moment timestamptz;
+  tokens bigint[];
+  longest_wait interval;
+  waited boolean;
+  handled bytea[];
+  responses json;
+  partly integer[];
+  outcomes text[];
+  row_tokens bigint[];
+  rows_seen json;
+BEGIN
+  PERFORM session_lock_begin(lock_wait_ms);
+
+  -- Inserts the rows that are free, and locks the others without changing them. Sorted, so that all claims
+  -- lock in one order. Each row is stamped when its turn comes.
+  WITH taken AS (
+    INSERT INTO session_lock_sessions AS held (session_key, id_prospect, id_device, owner, node_id, message_ids,
+      fencing_token, locked_at, renewed_at, expires_at)
+    SELECT w.key, w.prospect, w.device, w.owner, w.node, w.list,
+      greatest(w.above + 1, session_lock_micros(clock_timestamp())), clock_timestamp(), clock_timestamp(),
+      clock_timestamp() + w.lease * interval '1 microsecond'
+    FROM unnest(row_keys, prospects, devices, owners, nodes, message_lists, tokens_above, lease_micros)
+      AS w (key, prospect, device, owner, node, list, above, lease)
+    ORDER BY w.key
+    ON CONFLICT (session_key) DO UPDATE SET owner = held.owner WHERE false
+    RETURNING session_key, fencing_token, locked_at
+  ), timed AS (
+    SELECT session_key, fencing_token,
+      lead(locked_at, 1, clock_timestamp()) OVER (ORDER BY session_key) - locked_at AS took
+    FROM taken
+  )
+  SELECT array_agg(fencing_token ORDER BY session_key), max(took) INTO tokens, longest_wait FROM timed;
+
+  -- From here on everything is locked, so this clock is later than that of any holder before.
+  moment := clock_timestamp();
+  -- From one row to the next is a moment, unless an insert waited: then its stamp is from before the lock.
+  waited := longest_wait > interval '250 microseconds';
+
+  SELECT array_agg(message_key), json_agg(json_build_array(convert_from(message_key, 'UTF8'),
+      encode(response, 'base64')))
+    INTO handled, responses
+    FROM session_lock_messages
+    WHERE message_key = ANY (message_keys) AND status IN ('completed', 'dead')
+      AND (expires_at IS NULL OR expires_at > moment);
+
+  IF handled IS NULL AND NOT waited AND cardinality(tokens) = cardinality(row_keys)
+    AND row_parts[cardinality(row_parts)] = cardinality(row_parts)
+  THEN
+    RETURN json_build_object('tokens', tokens);
+  END IF;
+
+  -- The decision, the same as in decide.ts.
+  WITH seen AS (
+    SELECT w.*, held.owner AS had, held.node_id, held.message_ids, held.fencing_token, held.locked_at,
+      held.renewed_at, held.expires_at, held.owner IS NOT DISTINCT FROM w.owner AS mine,
+      held.owner IS DISTINCT FROM w.owner AND held.expires_at > moment AS alive
+    FROM unnest(row_keys, row_parts, row_claims, wholes, owners, tokens_above)
+      WITH ORDINALITY AS w (key, part, claim, whole, owner, above, place)
+    JOIN session_lock_sessions AS held ON held.session_key = w.key
+  ), parts AS (
+    SELECT m.part, bool_and(m.key = ANY (handled)) AS is_done
+    FROM unnest(message_keys, message_parts) AS m (key, part)
+    WHERE handled IS NOT NULL GROUP BY m.part
+  ), alone AS (
+    SELECT seen.*, CASE WHEN coalesce(parts.is_done, false) THEN 'completed'
+      WHEN bool_or(alive) OVER same_part THEN 'held' ELSE 'acquired' END AS verdict,
+      bool_and(mine AND locked_at >= begun) OVER same_part AND NOT waited
+        AND min(fencing_token) OVER same_part = max(fencing_token) OVER same_part AS is_stamped,
+      greatest(above + 1, session_lock_micros(moment), max(fencing_token) OVER same_part + 1) AS next_token
+    FROM seen LEFT JOIN parts ON parts.part = seen.part
+    WINDOW same_part AS (PARTITION BY seen.part)
+  ), together AS (
+    SELECT alone.*, CASE WHEN verdict = 'acquired' AND whole AND bool_or(verdict = 'held') OVER (PARTITION BY claim)
+      THEN 'free' ELSE verdict END AS outcome,
+      CASE WHEN is_stamped THEN fencing_token ELSE next_token END AS token
+    FROM alone
+  )
+  SELECT array_agg(outcome ORDER BY place), array_agg(token ORDER BY place),
+    json_agg(CASE WHEN mine THEN json_build_array(outcome, token) ELSE json_build_array(outcome, token,
+      session_lock_micros(expires_at) - session_lock_micros(moment), had, node_id, message_ids,
+      session_lock_micros(moment) - session_lock_micros(locked_at),
+      session_lock_micros(moment) - session_lock_micros(renewed_at)) END ORDER BY place)
+  INTO outcomes, row_tokens, rows_seen FROM together;
+
+  SELECT array_agg(DISTINCT m.part) INTO partly
+    FROM unnest(message_keys, message_parts) AS m (key, part) WHERE m.key = ANY (handled);
+
+  -- All of these rows are locked already. What the insert has written as decided is left alone.
+  UPDATE session_lock_sessions AS held SET
+    id_prospect = w.prospect, id_device = w.device, owner = w.owner, node_id = w.node,
+    message_ids = CASE WHEN w.part = ANY (partly) THEN (
+      SELECT coalesce(json_agg(convert_from(m.key, 'UTF8')), '[]')::text
+      FROM unnest(message_keys, message_parts) AS m (key, part)
+      WHERE m.part = w.part AND m.key <> ALL (handled)
+    ) ELSE w.list END,
+    fencing_token = w.token, locked_at = moment, renewed_at = moment,
+    expires_at = moment + w.lease * interval '1 microsecond',
+    contended = held.contended AND held.owner IS NOT DISTINCT FROM w.owner
+  FROM unnest(row_keys, row_parts, prospects, devices, owners, nodes, message_lists, lease_micros, outcomes,
+    row_tokens) AS w (key, part, prospect, device, owner, node, list, lease, outcome, token)
+  WHERE held.session_key = w.key AND w.outcome = 'acquired' AND (held.owner IS DISTINCT FROM w.owner
+    OR held.fencing_token <> w.token OR coalesce(w.part = ANY (partly), false));
+
+  -- Given back: rows just inserted, or left by a first try whose answer was lost.
+  DELETE FROM session_lock_sessions AS held
+  USING unnest(row_keys, owners, outcomes) AS w (key, owner, outcome)
+  WHERE held.session_key = w.key AND held.owner = w.owner AND w.outcome <> 'acquired';
+
+  IF 'held' = ANY (outcomes) THEN
+    UPDATE session_lock_sessions AS held SET contended = true
+    FROM unnest(row_keys, owners, outcomes) AS w (key, owner, outcome)
+    WHERE held.session_key = w.key AND held.owner IS DISTINCT FROM w.owner AND w.outcome = 'held'
+      AND held.expires_at > moment AND NOT held.contended;
+  END IF;
+
+  RETURN json_build_object('rows', rows_seen, 'completed', coalesce(responses, '[]'::json));
+END $$;
+
+-- Which of these messages are completed and in retention: [key, response as base64].
+CREATE OR REPLACE FUNCTION session_lock_look(message_keys bytea[]) RETURNS json LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+  RETURN (
+    SELECT coalesce(json_agg(json_build_array(convert_from(message_key, 'UTF8'), encode(response, 'base64'))), '[]')
+    FROM session_lock_messages
+    WHERE message_key = ANY (message_keys) AND status IN ('completed', 'dead')
+      AND (expires_at IS NULL OR expires_at > clock_timestamp())
+  );
+END $$;
+
+-- Heartbeats. The answer: the numbers (from 1) of the rows that are still in these hands.
+CREATE OR REPLACE FUNCTION session_lock_renew(
+  lock_wait_ms integer, row_keys bytea[], owners text[], tokens bigint[], lease_micros bigint[]
+) RETURNS json LANGUAGE plpgsql VOLATILE
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+  renewed json;
+BEGIN
+  PERFORM session_lock_begin(lock_wait_ms);
+  -- In a statement of its own: the clock below must not be from before a wait.
+  PERFORM 1 FROM session_lock_sessions WHERE session_key = ANY (row_keys) ORDER BY session_key FOR UPDATE;
+  WITH alive AS (
+    UPDATE session_lock_sessions AS held
+    SET renewed_at = clock_timestamp(), expires_at = clock_timestamp() + w.lease * interval '1 microsecond'
+    FROM unnest(row_keys, owners, tokens, lease_micros) WITH ORDINALITY AS w (key, owner, token, lease, place)
+    WHERE held.session_key = w.key AND held.owner = w.owner AND held.fencing_token = w.token
+    RETURNING w.place
+  )
+  SELECT coalesce(json_agg(place), '[]') INTO renewed FROM alive;
+  RETURN renewed;
+END $$;
+
+-- Ends leases. The first group of arrays has one element for each row held, the second one for each message
+-- to be written; both name their settlement by its number. The answer: the numbers of those that were lost.
+CREATE OR REPLACE FUNCTION session_lock_settle(
+  lock_wait_ms integer,
+  row_keys bytea[], row_owners text[], row_tokens bigint[], row_settlements integer[],
+  message_keys bytea[], message_settlements integer[], providers text[], devices text[], ids text[],
+  session_keys bytea[], statuses text[], owners text[], nodes text[], tokens bigint[], errors text[],
+  responses bytea[], retention_micros bigint[]
+) RETURNS json LANGUAGE plpgsql VOLATILE
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+  broken integer[] := '{}';
+  gone integer;
+  repeated integer[];
+  waited_for bytea[];
+BEGIN
+  PERFORM session_lock_begin(lock_wait_ms);
+  -- Without their rows' locks nothing can be said of several together.
+  PERFORM 1 FROM session_lock_sessions WHERE session_key = ANY (row_keys) ORDER BY session_key FOR UPDATE;
+  SELECT count(held.session_key), coalesce(array_agg(DISTINCT w.settlement) FILTER (WHERE held.session_key IS NULL), '{}')
+    INTO gone, broken
+    FROM unnest(row_keys, row_owners, row_tokens, row_settlements) AS w (key, owner, token, settlement)
+    LEFT JOIN session_lock_sessions AS held
+      ON held.session_key = w.key AND held.owner = w.owner AND held.fencing_token = w.token;
+
+  IF gone > 0 THEN
+    WITH removed AS (
+      DELETE FROM session_lock_sessions AS held
+      USING unnest(row_keys, row_settlements) AS w (key, settlement)
+      WHERE held.session_key = w.key AND w.settlement <> ALL (broken)
+      RETURNING held.session_key, held.contended
+    )
+    SELECT array_agg(session_key) FILTER (WHERE contended) INTO waited_for FROM removed;
+  END IF;
+
+  -- A repeat whose first try had arrived: only this lease's own settlement puts its owner and token on a message.
+  IF cardinality(broken) > 0 THEN
+    SELECT array_agg(DISTINCT w.settlement) INTO repeated
+      FROM unnest(message_keys, message_settlements, owners, tokens) AS w (key, settlement, owner, token)
+      JOIN session_lock_messages AS written
+        ON written.message_key = w.key AND written.owner = w.owner AND written.fencing_token = w.token
+      WHERE w.settlement = ANY (broken);
+  END IF;
+
+  INSERT INTO session_lock_messages AS known (message_key, provider, id_device, message_id, session_key, status,
+    owner, node_id, fencing_token, attempts, last_error, response, finished_at, expires_at)
+  SELECT w.key, w.provider, w.device, w.id, w.session_key, w.status, w.owner, w.node, w.token, 1, w.error,
+    w.response, clock_timestamp(), clock_timestamp() + w.retention * interval '1 microsecond'
+  FROM unnest(message_keys, message_settlements, providers, devices, ids, session_keys, statuses, owners, nodes,
+    tokens, errors, responses, retention_micros) AS w (key, settlement, provider, device, id, session_key, status,
+    owner, node, token, error, response, retention)
+  WHERE w.settlement <> ALL (broken)
+  ORDER BY w.key
+  ON CONFLICT (message_key) DO UPDATE SET
+    provider = excluded.provider, id_device = excluded.id_device, message_id = excluded.message_id,
+    session_key = excluded.session_key, status = excluded.status, owner = excluded.owner,
+    node_id = excluded.node_id, fencing_token = excluded.fencing_token, attempts = known.attempts + 1,
+    last_error = excluded.last_error, response = excluded.response, finished_at = excluded.finished_at,
+    expires_at = excluded.expires_at
+  -- Under two sessions, somebody else may have completed it meanwhile; a failure takes nothing of that back.
+  WHERE NOT (excluded.status = 'failed' AND known.status IN ('completed', 'dead')
+    AND (known.expires_at IS NULL OR known.expires_at > clock_timestamp()));
+
+  PERFORM session_lock_tell(waited_for);
+  RETURN (
+    SELECT coalesce(json_agg(number), '[]') FROM unnest(broken) AS lost (number)
+    WHERE repeated IS NULL OR number <> ALL (repeated)
+  );
+END $$;
+
+-- Tells whoever listens that rows are free. Only of rows that somebody waits for: a notification makes
+-- commits wait for each other.
+CREATE OR REPLACE FUNCTION session_lock_tell(row_keys bytea[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  IF row_keys IS NOT NULL THEN
+    PERFORM pg_notify(lower('session_lock_released'), encode(key, 'hex')) FROM unnest(row_keys) AS w (key);
+  END IF;
+END $$;
+
+-- Rows as people see them; times in microseconds since 1970.
+CREATE OR REPLACE FUNCTION session_lock_session_row(held session_lock_sessions) RETURNS json LANGUAGE sql VOLATILE
+AS $$
+  SELECT json_build_array(convert_from(held.session_key, 'UTF8'), held.id_prospect, held.id_device, held.owner,
+    held.node_id, held.message_ids, held.fencing_token, session_lock_micros(held.locked_at),
+    session_lock_micros(held.renewed_at), session_lock_micros(held.expires_at), held.contended,
+    held.expires_at <= clock_timestamp())
+$$;
+
+-- Forced release: the rows are marked stale and their owner is cleared. The answer: the rows as they were.
+CREATE OR REPLACE FUNCTION session_lock_release(lock_wait_ms integer, row_keys bytea[])
+RETURNS json LANGUAGE plpgsql VOLATILE
+SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+  found_rows json;
+  waited_for bytea[];
+BEGIN
+  PERFORM session_lock_begin(lock_wait_ms);
+  PERFORM 1 FROM session_lock_sessions WHERE session_key = ANY (row_keys) ORDER BY session_key FOR UPDATE;
+  SELECT coalesce(json_agg(session_lock_session_row(held)), '[]'), array_agg(session_key) FILTER (WHERE contended)
+    INTO found_rows, waited_for
+    FROM session_lock_sessions AS held WHERE session_key = ANY (row_keys);
+  UPDATE session_lock_sessions SET owner = NULL, expires_at = least(expires_at, clock_timestamp())
+    WHERE session_key = ANY (row_keys);
+  PERFORM session_lock_tell(waited_for);
+  RETURN found_rows;
+END $$;
+
+INSERT INTO session_lock_migrations (version, name, applied_at) VALUES (2, '0002_functions', clock_timestamp())
+  ON CONFLICT (version) DO NOTHING;

@@ -1,0 +1,134 @@
+/** A batch of claims, decided in the database; here only its arguments are laid out and its answer is read. */
+
+import type { Query } from './postgres-connection.ts'
+import { bytes, compareBytes, type Names, toMicros } from './postgres-values.ts'
+import { encodeMessageKeys, readableText } from './rows.ts'
+import type { Claim, ClaimPart, ClaimVerdict, CompletedMessage, Holder, PartVerdict, RowWanted } from './store.ts'
+
+/** A row wanted, with the numbers (from 1) of its part and its claim. */
+interface Wanted {
+  readonly claim: Claim
+  readonly part: ClaimPart
+  readonly row: RowWanted
+  readonly key: Buffer
+  readonly partNumber: number
+  readonly claimNumber: number
+}
+
+/** The verdicts. */
+export async function claimBatch(
+  query: Query,
+  names: Names,
+  lockWaitMs: number,
+  claims: readonly Claim[],
+): Promise<ClaimVerdict[]> {
+  const wanted = wantedRows(claims)
+  if (wanted.length === 0) return claims.map(() => [])
+  const [row] = await query({ sql: CALL(names), values: [lockWaitMs, ...argumentsOf(claims, wanted)] })
+  const parts = readAnswer(JSON.parse(row?.[0] ?? '') as Answer, claims, wanted)
+  return claims.map((claim) => claim.parts.map(() => parts.shift() as PartVerdict))
+}
+
+const CALL = (names: Names) => `SELECT ${names.prefix}claim($1::integer, $2::bytea[], $3::integer[], $4::integer[],
+  $5::boolean[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[],
+  $13::bytea[], $14::integer[])`
+
+function wantedRows(claims: readonly Claim[]): Wanted[] {
+  let partNumber = 0
+  return claims.flatMap((claim, index) =>
+    claim.parts.flatMap((part) => {
+      partNumber++
+      const numbers = { partNumber, claimNumber: index + 1 }
+      return part.rows.map((row) => ({ claim, part, row, key: bytes(row.key), ...numbers }))
+    }),
+  )
+}
+
+function argumentsOf(claims: readonly Claim[], wanted: readonly Wanted[]): unknown[] {
+  const parts = claims.flatMap((claim) => claim.parts)
+  const messages = parts.flatMap((part, index) => part.messages.map(({ key }) => ({ key, partNumber: index + 1 })))
+  return [
+    wanted.map(({ key }) => key),
+    wanted.map(({ partNumber }) => partNumber),
+    wanted.map(({ claimNumber }) => claimNumber),
+    wanted.map(({ claim }) => claim.whole),
+    wanted.map(({ row }) => readableText(row.prospect)),
+    wanted.map(({ row }) => readableText(row.device)),
+    wanted.map(({ claim }) => claim.owner),
+    wanted.map(({ claim }) => readableText(claim.nodeId)),
+    wanted.map(({ part }) => encodeMessageKeys(part.messages.map(({ key }) => key))),
+    wanted.map(({ claim }) => claim.tokenAbove),
+    wanted.map(({ claim }) => toMicros(claim.staleAfterMs)),
+    messages.map(({ key }) => bytes(key)),
+    messages.map(({ partNumber }) => partNumber),
+  ]
+}
+
+/** What the function answers: in short where all was free and new, else about each row. */
+type Answer =
+  | { readonly tokens: readonly number[] }
+  | { readonly rows: readonly RowAnswer[]; readonly completed: ReadonlyArray<[key: string, response: string | null]> }
+
+/** What stands after the token is there only where the row was another's. Times are microseconds. */
+type RowAnswer = readonly [
+  outcome: PartVerdict['outcome'],
+  token: number,
+  remaining?: number,
+  owner?: string | null,
+  nodeId?: string | null,
+  messageKeys?: string,
+  heldFor?: number,
+  silentFor?: number,
+]
+
+function readAnswer(answer: Answer, claims: readonly Claim[], wanted: readonly Wanted[]): PartVerdict[] {
+  if ('tokens' in answer) return inOrderOfKeys(answer.tokens, wanted)
+  const completed = new Map(
+    answer.completed.map(([key, response]) => [
+      key,
+      { key, response: response === null ? null : Buffer.from(response, 'base64') },
+    ]),
+  )
+  let place = 0
+  return claims
+    .flatMap((claim) => claim.parts)
+    .map((part) => {
+      const rows = answer.rows.slice(place, place + part.rows.length)
+      place += part.rows.length
+      const done = part.messages.map(({ key }) => completed.get(key)).filter((message) => message !== undefined)
+      return partVerdict(rows, done)
+    })
+}
+
+/** Every part has one row here. */
+function inOrderOfKeys(tokens: readonly number[], wanted: readonly Wanted[]): PartVerdict[] {
+  const verdicts: PartVerdict[] = []
+  const sorted = [...wanted].sort((a, b) => compareBytes(a.key, b.key))
+  sorted.forEach(({ partNumber }, index) => {
+    const fencingToken = tokens[index] as number
+    verdicts[partNumber - 1] = { outcome: 'acquired', fencingToken, takeover: null, completed: [] }
+  })
+  return verdicts
+}
+
+function partVerdict(rows: readonly RowAnswer[], completed: readonly CompletedMessage[]): PartVerdict {
+  const [outcome, fencingToken] = rows[0] as RowAnswer
+  const others = rows.filter((row) => row.length > 2)
+  if (outcome === 'acquired') {
+    const last = others.at(-1)
+    return { outcome, fencingToken, takeover: last === undefined ? null : holderOf(last), completed }
+  }
+  if (outcome !== 'held') return { outcome, completed }
+  const holding = others.find(([, , remaining = 0]) => remaining > 0) as RowAnswer
+  return { outcome, holder: holderOf(holding), remainingMs: (holding[2] ?? 0) / 1000, completed }
+}
+
+function holderOf([, , , owner, nodeId, messageKeys, heldFor = 0, silentFor = 0]: RowAnswer): Holder {
+  return {
+    owner: owner ?? null,
+    nodeId: nodeId ?? null,
+    heldForMs: Math.max(0, heldFor / 1000),
+    silentForMs: Math.max(0, silentFor / 1000),
+    messageKeys: JSON.parse(messageKeys ?? '[]') as string[],
+  }
+}

@@ -1,0 +1,168 @@
+/** Looking inside, and cleaning up: reads without locks, and the statements for what is seldom written. */
+import type { Query } from './postgres-connection.ts'
+import { bytes, milliseconds, millisecondsOrNull, type Names, toMicros } from './postgres-values.ts'
+import { decodeMessageKeys } from './rows.ts'
+import type {
+  CleanupOptions,
+  CleanupReport,
+  CompletedMessage,
+  MessageFilter,
+  MessageRow,
+  MessageStatus,
+  SessionFilter,
+  SessionRow,
+  StoreStats,
+} from './store.ts'
+
+/** Which of these messages are completed and in retention. */
+export async function look(query: Query, { prefix }: Names, keys: readonly string[]): Promise<CompletedMessage[]> {
+  if (keys.length === 0) return []
+  const [answer] = await query({ sql: `SELECT ${prefix}look($1::bytea[])`, values: [keys.map(bytes)] })
+  const found = JSON.parse(answer?.[0] ?? '') as Array<[key: string, response: string | null]>
+  return found.map(([key, response]) => ({ key, response: response === null ? null : Buffer.from(response, 'base64') }))
+}
+
+/** A row of the session table as the functions tell it; times are microseconds since 1970. */
+export type SessionAnswer = readonly [
+  key: string,
+  prospect: string | null,
+  device: string | null,
+  owner: string | null,
+  nodeId: string,
+  messageKeys: string,
+  token: number,
+  lockedAt: number,
+  renewedAt: number,
+  expiresAt: number,
+  contended: boolean,
+  stale: boolean,
+]
+
+/** The row as people see it. */
+export function sessionRow(answer: SessionAnswer): SessionRow {
+  const [key, prospect, device, owner, nodeId, messageKeys, fencingToken, lockedAt, renewedAt, expiresAt] = answer
+  const [contended, stale] = answer.slice(10) as [boolean, boolean]
+  return {
+    key,
+    prospect,
+    device,
+    owner,
+    nodeId,
+    messageKeys: decodeMessageKeys(messageKeys),
+    fencingToken,
+    lockedAt: milliseconds(lockedAt),
+    renewedAt: milliseconds(renewedAt),
+    expiresAt: milliseconds(expiresAt),
+    contended,
+    stale,
+  }
+}
+
+/** The session table, the longest held first. */
+export async function listSessions(query: Query, names: Names, filter: SessionFilter): Promise<SessionRow[]> {
+  const rows = await query({
+    sql: `SELECT ${names.prefix}session_row(held) FROM ${names.sessions} AS held
+      WHERE ($1::bytea[] IS NULL OR session_key = ANY ($1))
+        AND ($2::boolean IS NULL OR (expires_at <= clock_timestamp()) = $2)
+      ORDER BY locked_at LIMIT $3`,
+    values: [filter.keys?.map(bytes) ?? null, filter.stale ?? null, filter.limit],
+  })
+  return rows.map(([row]) => sessionRow(JSON.parse(row ?? '') as SessionAnswer))
+}
+
+/** The message table, the latest first. */
+export async function listMessages(query: Query, names: Names, filter: MessageFilter): Promise<MessageRow[]> {
+  const micros = `${names.prefix}micros`
+  const rows = await query({
+    sql: `SELECT json_build_array(convert_from(message_key, 'UTF8'), provider, id_device, message_id,
+        convert_from(session_key, 'UTF8'), status, owner, node_id, fencing_token, attempts, last_error,
+        ${micros}(finished_at), ${micros}(expires_at))
+      FROM ${names.messages}
+      WHERE ($1::bytea[] IS NULL OR message_key = ANY ($1)) AND ($2::text IS NULL OR status = $2)
+      ORDER BY finished_at DESC NULLS LAST LIMIT $3`,
+    values: [filter.keys?.map(bytes) ?? null, filter.status ?? null, filter.limit],
+  })
+  return rows.map(([row]) => messageRow(JSON.parse(row ?? '') as MessageAnswer))
+}
+
+type MessageAnswer = readonly [
+  key: string,
+  provider: string,
+  device: string | null,
+  id: string,
+  sessionKey: string | null,
+  status: MessageStatus,
+  owner: string | null,
+  nodeId: string | null,
+  token: number | null,
+  attempts: number,
+  error: string | null,
+  finishedAt: number | null,
+  expiresAt: number | null,
+]
+
+function messageRow(answer: MessageAnswer): MessageRow {
+  const [key, provider, device, messageId, sessionKey, status, owner, nodeId, fencingToken, attempts, lastError] =
+    answer
+  const [finishedAt, expiresAt] = answer.slice(11) as [number | null, number | null]
+  return {
+    key,
+    provider,
+    device,
+    messageId,
+    sessionKey,
+    status,
+    owner,
+    nodeId,
+    fencingToken,
+    attempts,
+    lastError,
+    finishedAt: millisecondsOrNull(finishedAt),
+    expiresAt: millisecondsOrNull(expiresAt),
+  }
+}
+
+/** Counts both tables. */
+export async function countRows(query: Query, names: Names): Promise<StoreStats> {
+  const rows = await query({
+    sql: `SELECT 'node', node_id, count(*), count(*) FILTER (WHERE expires_at <= clock_timestamp())
+        FROM ${names.sessions} GROUP BY node_id
+      UNION ALL SELECT 'status', status, count(*), 0 FROM ${names.messages} GROUP BY status`,
+  })
+  const nodes: Array<StoreStats['nodes'][number]> = []
+  const messages: Record<MessageStatus, number> = { queued: 0, processing: 0, completed: 0, failed: 0, dead: 0 }
+  for (const [kind, name, count, stale] of rows) {
+    if (kind === 'status') messages[name as MessageStatus] = Number(count)
+    else nodes.push({ nodeId: name ?? '', sessions: Number(count), stale: Number(stale) })
+  }
+  return {
+    sessions: nodes.reduce((sum, node) => sum + node.sessions, 0),
+    staleSessions: nodes.reduce((sum, node) => sum + node.stale, 0),
+    messages,
+    nodes,
+  }
+}
+
+/**
+ * Removes abandoned rows and expired messages, each in a transaction of its own, by key, with the condition
+ * repeated: a row may have been renewed since it was found. What somebody has locked is left for the next time.
+ */
+export async function cleanUp(query: Query, names: Names, options: CleanupOptions): Promise<CleanupReport> {
+  const { limit, abandonedAfterMs } = options
+  const isAbandoned = `expires_at <= now() - $2::bigint * interval '1 microsecond'`
+  const isExpired = `expires_at <= now() AND status NOT IN ('queued', 'processing')`
+  const sessions = await query({
+    sql: deletion(names.sessions, 'session_key', isAbandoned),
+    values: [limit, toMicros(abandonedAfterMs)],
+  })
+  const messages = await query({ sql: deletion(names.messages, 'message_key', isExpired), values: [limit] })
+  return { sessions: Number(sessions[0]?.[0]), messages: Number(messages[0]?.[0]) }
+}
+
+function deletion(table: string, key: string, condition: string): string {
+  return `WITH gone AS (
+      DELETE FROM ${table} WHERE ${condition} AND ${key} = ANY (ARRAY(
+        SELECT ${key} FROM ${table} WHERE ${condition} ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+      )) RETURNING 1
+    ) SELECT count(*) FROM gone`
+}

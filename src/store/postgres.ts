@@ -1,0 +1,72 @@
+/** The store on Postgres 12+, by URL or in the user's own pool of pg. */
+
+import { readMigrations, requireApplied, requireTablePrefix } from './migrate.ts'
+import { claimBatch } from './postgres-claim.ts'
+import { createLink, type PostgresPool, poolSource, type Query, type Source, urlSource } from './postgres-connection.ts'
+import { cleanUp, countRows, listMessages, listSessions, look } from './postgres-inspect.ts'
+import { type Listener, listenForReleases } from './postgres-listen.ts'
+import { appliedVersions, migrateTables } from './postgres-migrate.ts'
+import { releaseBatch, renewBatch, settleBatch } from './postgres-settle.ts'
+import { namesUnder } from './postgres-values.ts'
+import type { Store, StoreSettings } from './store.ts'
+
+export type { PostgresClient, PostgresPool, PostgresPoolClient } from './postgres-connection.ts'
+
+/**
+ * Opens the store. It connects when it is first asked something, and again after a loss.
+ *
+ * It uses two connections, whatever the load: one for claims and looks inside, one for renewals,
+ * settlements, forced releases and clean-up, so that leases live while claims hang; and a third one
+ * once it is told to listen. A batch is one round trip. Nothing is set on the connections, so that a pooler
+ * in transaction mode serves; through one, listening tells nothing, and who waits asks again.
+ *
+ * @param source `postgres://user:password@host:5432/database` (or `postgresql://…`), or a pool of pg,
+ * which stays the caller's to end.
+ * @throws StoreError of kind `setup` for a wrong URL, an unusable table prefix or a missing driver;
+ * not where the database is only down.
+ * @example
+ * const store = await postgresStore('postgres://bot:secret@localhost/bot', {
+ *   tablePrefix: 'session_lock_',
+ *   timeoutMs: 5000,
+ * })
+ */
+export async function postgresStore(source: string | PostgresPool, settings: StoreSettings): Promise<Store> {
+  requireTablePrefix(settings.tablePrefix)
+  return storeOn(typeof source === 'string' ? await urlSource(source) : poolSource(source), settings)
+}
+
+function storeOn(source: Source, { tablePrefix, timeoutMs }: StoreSettings): Store {
+  const names = namesUnder(tablePrefix)
+  const limits = { callMs: timeoutMs, connectMs: timeoutMs }
+  // The database gives up a little before the caller does, so that the caller learns why.
+  const lockWaitMs = Math.max(1, Math.floor(timeoutMs * 0.8))
+  const asking = createLink(source, limits)
+  const holding = createLink(source, limits)
+  const askFor = <Value>(work: (query: Query) => Promise<Value>) => asking.call(work)
+  const holdBy = <Value>(work: (query: Query) => Promise<Value>) => holding.call(work)
+  let listener: Listener | undefined
+  return {
+    name: source.name,
+    singleProcess: false,
+    migrate: () => migrateTables(source, tablePrefix, timeoutMs),
+    async checkSchema() {
+      const migrations = await readMigrations('postgres', tablePrefix)
+      requireApplied('postgres', migrations, await askFor((query) => appliedVersions(query, names)))
+    },
+    claim: (claims) => askFor((query) => claimBatch(query, names, lockWaitMs, claims)),
+    look: (messageKeys) => askFor((query) => look(query, names, messageKeys)),
+    renew: (renewals) => holdBy((query) => renewBatch(query, names, lockWaitMs, renewals)),
+    settle: (settlements) => holdBy((query) => settleBatch(query, names, lockWaitMs, settlements)),
+    release: (rowKeys) => holdBy((query) => releaseBatch(query, names, lockWaitMs, rowKeys)),
+    sessions: (filter) => askFor((query) => listSessions(query, names, filter)),
+    messages: (filter) => askFor((query) => listMessages(query, names, filter)),
+    stats: () => askFor((query) => countRows(query, names)),
+    cleanup: (options) => holdBy((query) => cleanUp(query, names, options)),
+    listen(released) {
+      listener ??= listenForReleases(source, tablePrefix, timeoutMs, released)
+    },
+    async close() {
+      await Promise.all([listener?.close(), asking.close(), holding.close()])
+    },
+  }
+}
