@@ -77,12 +77,45 @@ export interface LiveHold extends Hold {
   readonly ended: Promise<void>
 }
 
+type Doings = Pick<LiveHold, 'within' | 'settle' | 'holds' | 'ended'>
+
+/** A class, as an object literal with a getter has a shape of its own each time, which costs more than the claim. */
+class HeldLeases implements LiveHold {
+  readonly leases: readonly HeldLease[]
+  readonly fresh: readonly number[]
+  readonly duplicates: readonly number[]
+  readonly withheld: Withheld | null
+  readonly fencingToken: number
+  readonly within: LiveHold['within']
+  readonly settle: LiveHold['settle']
+  readonly holds: LiveHold['holds']
+  readonly ended: Promise<void>
+  #signal: AbortSignal | undefined
+
+  constructor(leases: readonly HeldLease[], input: HoldInput, doings: Doings) {
+    this.leases = leases
+    this.fresh = input.fresh
+    this.duplicates = input.duplicates
+    this.withheld = input.withheld
+    this.fencingToken = Math.max(0, ...leases.map((lease) => lease.fencingToken))
+    this.within = doings.within
+    this.settle = doings.settle
+    this.holds = doings.holds
+    this.ended = doings.ended
+  }
+
+  get signal(): AbortSignal {
+    const [first, second] = this.leases
+    this.#signal ??= first && !second ? first.signal : AbortSignal.any(this.leases.map((lease) => lease.signal))
+    return this.#signal
+  }
+}
+
 export function createHold(engine: Engine, input: HoldInput): LiveHold {
   const { port, options } = engine
   const { owner } = input.claim
   const leases = input.acquired.map((one) => new HeldLease(one.part, owner, one.fencingToken, one.takeover))
   const acquiredAt = port.now()
-  let allSignals: AbortSignal | undefined
   let expiresAt = input.sentAt + options.staleAfterMs
   let renewAt = input.sentAt + options.staleAfterMs / 3
   let renewing = false
@@ -234,17 +267,7 @@ export function createHold(engine: Engine, input: HoldInput): LiveHold {
     return 'settled'
   }
 
-  const hold: LiveHold = {
-    leases,
-    fresh: input.fresh,
-    duplicates: input.duplicates,
-    withheld: input.withheld,
-    fencingToken: Math.max(0, ...leases.map((lease) => lease.fencingToken)),
-    get signal() {
-      allSignals ??=
-        leases.length === 1 && leases[0] ? leases[0].signal : AbortSignal.any(leases.map((lease) => lease.signal))
-      return allSignals
-    },
+  const hold: LiveHold = new HeldLeases(leases, input, {
     within: (work) => engine.running.run({ hold, outer: engine.running.getStore() }, work),
     settle(result) {
       settling ??= settle(result)
@@ -253,7 +276,7 @@ export function createHold(engine: Engine, input: HoldInput): LiveHold {
     holds: (rowKey) =>
       settling ? undefined : leases.find((lease) => !lease.lost && lease.rows.some((row) => row.key === rowKey))?.name,
     ended,
-  }
+  })
   if (leases.length > 0) arm()
   else markEnded()
   return hold

@@ -2,13 +2,14 @@
  * From a request to a handler that holds its messages, or to an answer of ours: the same steps in every
  * framework, over its {@link Exchange}.
  */
-import type { Delivery, DeliveryOutcome, Hold } from '../engine/delivery.ts'
+import type { Delivery, DeliveryMessage, DeliveryOutcome, Hold } from '../engine/delivery.ts'
 import { KeyError } from '../engine/errors.ts'
+import type { Lease } from '../engine/lease.ts'
 import { createSessionLock, type SessionLock } from '../engine/lock.ts'
 import type { SessionLockOptions } from '../engine/options.ts'
 import { type DeliveryWait, waitFor } from './deadline.ts'
 import { type Answer, duplicateAnswer, handshakeAnswer, refuse, refuseError } from './decision.ts'
-import type { Exchange } from './exchange.ts'
+import type { Exchange, RequestLock } from './exchange.ts'
 import { type HandlerRun, watchHandler } from './finish.ts'
 import { createReceiver, type Receiver, takesMethod } from './receive.ts'
 import { type ReplayPolicy, replayPolicy } from './replay-policy.ts'
@@ -135,21 +136,37 @@ function enter(
   if (withheld) exchange.force(refuse(withheld.reason === 'busy' ? 'busy' : 'in-flight', withheld))
   if (policy.captures) exchange.capture()
   const run = watchHandler(exchange, { hold, staleAfterMs, isSuccess, log: lock.log, toStore: policy.toStore })
-  const at = (positions: readonly number[]) => positions.flatMap((position) => delivery.messages[position] ?? [])
   runs.set(exchange.request, run)
-  exchange.show({
-    provider: delivery.provider,
-    messages: at(hold.fresh),
-    duplicates: at(hold.duplicates),
-    leases: hold.leases,
-    fencingToken: hold.fencingToken,
-    get signal() {
-      return hold.signal
-    },
-    waitUntil: run.waitUntil,
-    fail: run.fail,
-  })
+  exchange.show(new ShownLock(delivery, hold, run))
   return run
+}
+
+/** A class, as an object literal with a getter has a shape of its own each time, which costs more than the claim. */
+class ShownLock implements RequestLock {
+  readonly provider: string
+  readonly messages: readonly DeliveryMessage[]
+  readonly duplicates: readonly DeliveryMessage[]
+  readonly leases: readonly Lease[]
+  readonly fencingToken: number
+  readonly waitUntil: HandlerRun['waitUntil']
+  readonly fail: HandlerRun['fail']
+  readonly #hold: Hold
+
+  constructor({ provider, messages }: Delivery, hold: Hold, run: HandlerRun) {
+    const at = (positions: readonly number[]) => positions.flatMap((position) => messages[position] ?? [])
+    this.provider = provider
+    this.messages = at(hold.fresh)
+    this.duplicates = at(hold.duplicates)
+    this.leases = hold.leases
+    this.fencingToken = hold.fencingToken
+    this.waitUntil = run.waitUntil
+    this.fail = run.fail
+    this.#hold = hold
+  }
+
+  get signal(): AbortSignal {
+    return this.#hold.signal
+  }
 }
 
 /** What a body parser calls its error; its message would quote the body. */
