@@ -22,7 +22,7 @@ export type { RedisClient } from './redis-connection.ts'
 
 /** What the Redis store can be opened with. */
 export interface RedisSettings extends StoreSettings {
-  /** How many replicas must have a claim or settlement before it counts. 0 unless set, or `?waitReplicas=1` in the URL. */
+  /** How many replicas must have a claim, renewal or settlement before it counts. 0 unless set, or `?waitReplicas=1` in the URL. */
   readonly waitReplicas?: number
   /** For how long they are waited for. 50 unless set, or `?waitMs=50` in the URL. */
   readonly waitMs?: number
@@ -104,7 +104,7 @@ function storeOn(source: Source, scripts: Scripts, settings: Required<RedisSetti
     checkSchema: () => asking.run((send) => requirePrepared(send, prefix)),
     claim: (claims) => durably(asking, (run) => claimBatch(run, claims)),
     look: (messageKeys) => on(asking, (run) => look(run, messageKeys)),
-    renew: (renewals) => on(holding, (run) => renewBatch(run, renewals)),
+    renew: (renewals) => durably(holding, (run) => renewBatch(run, renewals)),
     settle: (settlements) => durably(holding, (run) => settleBatch(run, settlements)),
     release: (rowKeys) => durably(holding, (run) => releaseBatch(run, rowKeys)),
     sessions: (filter) => on(asking, (run, send) => listSessions(run, send, prefix, filter)),

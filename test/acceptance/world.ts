@@ -12,19 +12,33 @@ export interface Installation {
   store(): string
 }
 
-/** MariaDB and SQLite, by `import` and by `require`. */
+/** MariaDB, Postgres, SQLite and Redis, by `import` and by `require`. */
 export const installations: readonly Installation[] = [
   { name: 'MariaDB, imported from the tarball', load: 'import', store: mysqlUrl },
+  { name: 'Postgres, imported from the tarball', load: 'import', store: postgresUrl },
   {
     name: 'SQLite, required from the tarball',
     load: 'require',
     store: () => `sqlite:${join(makeTemporaryDirectory('sqlite'), 'bot.db')}`,
   },
+  { name: 'Redis, imported from the tarball', load: 'import', store: redisUrl },
 ]
+
+function redisUrl(): string {
+  const url = process.env['TEST_REDIS_URL']
+  if (!url) throw new Error('TEST_REDIS_URL is not set: run the tests with "npm test", which starts a Redis')
+  return url
+}
 
 export function mysqlUrl(): string {
   const url = process.env['TEST_MYSQL_URL']
   if (!url) throw new Error('TEST_MYSQL_URL is not set: run the tests with "npm test", which starts a database')
+  return url
+}
+
+function postgresUrl(): string {
+  const url = process.env['TEST_POSTGRES_URL']
+  if (!url) throw new Error('TEST_POSTGRES_URL is not set: run the tests with "npm test", which starts a database')
   return url
 }
 

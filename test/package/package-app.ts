@@ -20,7 +20,7 @@ export interface PackageApp {
 }
 
 /** What a bot that uses everything has installed beside session-lock. */
-const EVERYTHING = ['express', 'mysql2', 'better-sqlite3', '@types']
+const EVERYTHING = ['express', 'mysql2', 'pg', 'ioredis', 'better-sqlite3', '@types']
 
 /**
  * Packs the package as `npm publish` would (`dist/` as it is built now) and installs the tarball into an

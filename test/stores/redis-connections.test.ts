@@ -1,0 +1,190 @@
+/** The Redis store's connections: crashes, losses, replicas, wrong URLs, rights, the user's own client. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Cluster, Redis } from 'ioredis'
+import { expect, test, vi } from 'vitest'
+import type { StoreError } from '../../src/store/store.ts'
+import { redisUrl } from './redis-keys.ts'
+import { refusal, urlWith, useRedisWorld } from './redis-world.ts'
+import { acquire, ask, claimOf, settlementOf } from './store-items.ts'
+
+const world = useRedisWorld()
+
+test('a server that would throw locks away when it is full is refused', async () => {
+  const server = await world.ownServer('--maxmemory', '50mb', '--maxmemory-policy', 'volatile-lru')
+  const store = await world.open(server.url)
+  const error = await refusal(store.migrate())
+  expect(error.kind).toBe('setup')
+  expect(error.message).toContain('volatile-lru')
+  expect((await refusal(ask(store, claimOf('o', 's', 'm')))).kind).toBe('setup')
+})
+
+test('a server killed in mid traffic: store errors at once, and afterwards what was settled is settled', async () => {
+  const server = await world.ownServer('--appendfsync', 'always')
+  const store = await world.openPrepared(server.url, 2000)
+  const settled: string[] = []
+  const errors: StoreError[] = []
+  let isOver = false
+  const traffic = Array.from({ length: 8 }, async (_, worker) => {
+    for (let turn = 0; !isOver; turn++) {
+      const id = `${worker}-${turn}`
+      try {
+        const token = await acquire(store, claimOf(id, `s${id}`, id, { staleAfterMs: 60_000 }))
+        if ((await store.settle([settlementOf(id, `s${id}`, id, token, { retentionMs: 600_000 })]))[0] === 'settled')
+          settled.push(id)
+      } catch (error) {
+        errors.push(error as StoreError)
+        await sleep(20)
+      }
+    }
+  })
+  await vi.waitFor(() => expect(settled.length).toBeGreaterThan(100), 10_000)
+  await server.kill()
+  const startedAt = performance.now()
+  expect(await refusal(store.look(['x']))).toMatchObject({ kind: 'unreachable' })
+  expect(performance.now() - startedAt).toBeLessThan(1000)
+  await server.restart()
+  const before = settled.length
+  await vi.waitFor(() => expect(settled.length).toBeGreaterThan(before + 100), 10_000)
+  isOver = true
+  await Promise.all(traffic)
+  expect(errors.length).toBeGreaterThan(0)
+  expect(new Set(errors.map((error) => `${error.name} ${error.kind}`))).toEqual(new Set(['StoreError unreachable']))
+  expect(await store.look(settled)).toHaveLength(settled.length)
+})
+
+test('a claim whose answer was lost says so, and finds its own rows when it is repeated', async () => {
+  const server = await world.ownServer()
+  const store = await world.openPrepared(server.url, 500)
+  await acquire(store, claimOf('o1', 's1', 'm1'))
+  await server.kill('SIGSTOP')
+  const startedAt = performance.now()
+  const claim = claimOf('o2', 's2', 'm2', { staleAfterMs: 60_000 })
+  expect(await refusal(ask(store, claim))).toMatchObject({ kind: 'unreachable', answerLost: true })
+  expect(performance.now() - startedAt).toBeLessThan(1500)
+  await server.kill('SIGCONT')
+  expect((await ask(store, claim)).outcome).toBe('acquired')
+  expect((await ask(store, { ...claim, owner: 'o3' })).outcome).toBe('held')
+})
+
+test('nothing is sent late to a server that is down: each call fails at once, and says that nothing was written', async () => {
+  const store = await world.open('redis://127.0.0.1:1')
+  for (let turn = 0; turn < 5; turn++) {
+    const startedAt = performance.now()
+    const error = await refusal(ask(store, claimOf('o', 's', 'm')))
+    expect(error).toMatchObject({ kind: 'unreachable', answerLost: false })
+    expect(error.message).toContain('ECONNREFUSED')
+    expect(performance.now() - startedAt).toBeLessThan(500)
+  }
+})
+
+test('a replica refuses claims with a store error', async () => {
+  const master = await world.ownServer()
+  const replica = await world.ownServer('--replicaof', `127.0.0.1 ${master.port}`)
+  await world.openPrepared(master.url)
+  const store = await world.open(replica.url)
+  const admin = world.client(replica.url)
+  await vi.waitFor(async () => expect(await admin.get(`${world.tablePrefix}version`)).toBe('1'), 10_000)
+  expect(await refusal(ask(store, claimOf('o', 's', 'm')))).toMatchObject({ kind: 'unreachable', answerLost: false })
+})
+
+test('who asks for replicas gets a verdict only where they have it', async () => {
+  const master = await world.ownServer()
+  const url = urlWith((it) => {
+    it.search = '?waitReplicas=1&waitMs=200'
+  }, master.url)
+  const store = await world.openPrepared(url)
+  const error = await refusal(ask(store, claimOf('o1', 's', 'm', { staleAfterMs: 60_000 })))
+  expect(error).toMatchObject({ kind: 'unreachable', answerLost: true })
+  expect(error.message).toContain('0 of 1 replicas')
+  const replica = await world.ownServer('--replicaof', `127.0.0.1 ${master.port}`)
+  const copy = world.client(replica.url)
+  await vi.waitFor(async () => expect(await copy.exists(`${world.tablePrefix}s:s`)).toBe(1), 10_000)
+  await vi.waitFor(async () => void (await acquire(store, claimOf('o1', 's', 'm'))), 10_000)
+  await acquire(store, claimOf('o2', 's2', 'm2'))
+  expect(await copy.exists(`${world.tablePrefix}s:s2`)).toBe(1)
+})
+
+test('who listens hears again after the connection was lost', async () => {
+  const server = await world.ownServer()
+  const store = await world.openPrepared(server.url)
+  const heard: string[] = []
+  store.listen?.((key) => heard.push(key))
+  await server.kill()
+  await server.restart()
+  const admin = world.client(server.url)
+  await vi.waitFor(async () => expect(await admin.publish(`${world.tablePrefix}released`, 'row')).toBe(1), 10_000)
+  await vi.waitFor(() => expect(heard).toEqual(['row']))
+})
+
+test('a wrong password is an error of kind setup, that does not hold it', async () => {
+  const store = await world.open(
+    urlWith((url) => {
+      url.password = 'hidden'
+    }),
+  )
+  const error = await refusal(store.migrate())
+  expect(error.kind).toBe('setup')
+  expect(`${error.message} ${JSON.stringify(error.cause)} ${store.name}`).not.toContain('hidden')
+  const without = await world.open(
+    urlWith((url) => {
+      url.password = ''
+    }),
+  )
+  expect((await refusal(without.migrate())).kind).toBe('setup')
+})
+
+test('a user who may not run scripts is an error of kind setup', async () => {
+  const admin = world.client()
+  const user = `u${world.tablePrefix}`
+  world.afterwards(() => admin.acl('DELUSER', user))
+  await admin.acl('SETUSER', user, 'on', '>secret', '~*', '&*', '+@all', '-@scripting')
+  await world.openPrepared()
+  const store = await world.open(
+    urlWith((url) => {
+      url.username = user
+      url.password = 'secret'
+    }),
+  )
+  expect((await refusal(ask(store, claimOf('o', 's', 'm')))).kind).toBe('setup')
+})
+
+test.each([
+  ['redis://', /names no host|must be like/],
+  ['redis://localhost/bot', /database is a number/],
+  ['redis://localhost?waitReplicas=many', /waitReplicas/],
+])('the URL %s is refused', async (url, text) => {
+  const error = await refusal(world.open(url))
+  expect([error.kind, text.test(error.message)]).toEqual(['setup', true])
+})
+
+test("a client of the user's own is duplicated, keeps its key prefix, and is left open", async () => {
+  const own = new Redis(redisUrl(), { keyPrefix: world.tablePrefix, stringNumbers: true })
+  world.afterwards(() => own.disconnect())
+  const store = await world.openPrepared(own)
+  const token = await acquire(store, claimOf('o', 's', 'm'))
+  expect(await own.exists(`${world.tablePrefix}s:s`)).toBe('1')
+  expect(await store.settle([settlementOf('o', 's', 'm', token)])).toEqual(['settled'])
+  await store.close()
+  expect(await own.ping()).toBe('PONG')
+})
+
+test('a cluster is refused, by its client and by its server', async () => {
+  const cluster = new Cluster(['redis://127.0.0.1:1'], { lazyConnect: true })
+  expect((await refusal(world.open(cluster as never))).kind).toBe('setup')
+  const server = await world.ownServer('--cluster-enabled', 'yes')
+  const error = await refusal((await world.open(server.url)).migrate())
+  expect([error.kind, error.message.includes('Cluster')]).toEqual(['setup', true])
+})
+
+test('a store uses two connections under load, and a third to listen', async () => {
+  const server = await world.ownServer()
+  const store = await world.openPrepared(server.url)
+  store.listen?.(() => {})
+  const claims = Array.from({ length: 200 }, (_, index) => ask(store, claimOf(`o${index}`, `s${index}`, `m${index}`)))
+  await Promise.all([
+    ...claims,
+    ...Array.from({ length: 50 }, () => store.renew([{ owner: 'o', rows: [], staleAfterMs: 1 }])),
+  ])
+  const list = String(await world.client(server.url).client('LIST'))
+  expect(list.trim().split('\n')).toHaveLength(4)
+})
