@@ -41,8 +41,20 @@ export type {
 } from './provider.ts'
 export { equalsSecretly, isHexHmacSha256 } from './signature.ts'
 
-/** Every provider that is built in, in the order they are tried. */
+/**
+ * Every provider that is built in, in the order they are tried: first those of much traffic that one field of the
+ * body tells.
+ */
 export const providers: readonly Provider[] = [
+  whatsappCloud,
+  telegram,
+  messenger,
+  instagram,
+  twilio,
+  line,
+  stripe,
+  teams,
+  slack,
   chatwoot,
   dialog360,
   discord,
@@ -52,15 +64,7 @@ export const providers: readonly Provider[] = [
   gowa,
   greenApi,
   gupshup,
-  instagram,
-  line,
-  messenger,
-  slack,
   standardWebhooks,
-  stripe,
-  teams,
-  telegram,
-  twilio,
   ultramsg,
   viber,
   vonage,
@@ -68,7 +72,6 @@ export const providers: readonly Provider[] = [
   waha,
   whacenter,
   whapi,
-  whatsappCloud,
 ]
 
 /** What {@link identify} found. */
@@ -102,8 +105,8 @@ export function recognise(delivery: IncomingDelivery): Provider | undefined {
 }
 
 /** Do this provider's deliveries come by this method? */
-export function comesBy({ methods = ['POST'] }: Provider, method: string): boolean {
-  return methods.includes(method)
+export function comesBy({ methods }: Provider, method: string): boolean {
+  return methods ? methods.includes(method) : method === 'POST'
 }
 
 /** The provider of this name. */
