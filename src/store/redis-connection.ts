@@ -34,8 +34,8 @@ export interface Source {
 
 /** One connection. Calls may overlap on it. */
 export interface Link {
-  /** Settles within the time limit, with the work's value or with a {@link StoreError}. */
-  run<Value>(work: (send: Send) => Promise<Value>): Promise<Value>
+  /** Settles within the time limit (the link's, unless given), with the work's value or with a {@link StoreError}. */
+  run<Value>(work: (send: Send) => Promise<Value>, limitMs?: number): Promise<Value>
   /** Waits for what runs, and ends the connection. */
   close(): Promise<void>
 }
@@ -92,12 +92,12 @@ export function createLink(source: Source, timeoutMs: number): Link {
     connection = undefined
   }
 
-  async function open(): Promise<Redis> {
-    const opened = source.create({ ...OPTIONS, connectTimeout: timeoutMs })
+  async function open(limitMs: number): Promise<Redis> {
+    const opened = source.create({ ...OPTIONS, connectTimeout: limitMs })
     opened.on('close', () => {
       if (connection === opened) connection = undefined
     })
-    await connect(opened, timeoutMs)
+    await connect(opened, limitMs)
     if (closed) {
       opened.disconnect()
       throw new StoreError('unreachable', 'session-lock: the store was closed while it connected')
@@ -107,8 +107,8 @@ export function createLink(source: Source, timeoutMs: number): Link {
   }
 
   /** One attempt at a time, also when those who waited for it have given up: the next one uses its outcome. */
-  function connected(): Promise<Redis> {
-    opening ??= open().finally(() => {
+  function connected(limitMs: number): Promise<Redis> {
+    opening ??= open(limitMs).finally(() => {
       opening = undefined
     })
     return opening
@@ -116,7 +116,7 @@ export function createLink(source: Source, timeoutMs: number): Link {
 
   async function attempt<Value>(call: Call, work: (send: Send) => Promise<Value>): Promise<Value> {
     try {
-      const used = connection ?? (await connected())
+      const used = connection ?? (await connected(call.limitMs))
       if (call.over) throw new StoreError('unreachable', 'session-lock: given up while connecting')
       return await work((command, args) => {
         call.sent = true
@@ -129,13 +129,13 @@ export function createLink(source: Source, timeoutMs: number): Link {
     }
   }
 
-  async function run<Value>(work: (send: Send) => Promise<Value>): Promise<Value> {
+  async function run<Value>(work: (send: Send) => Promise<Value>, limitMs = timeoutMs): Promise<Value> {
     if (closed) throw new StoreError('unreachable', `session-lock: the store ${source.name} is closed`)
-    const call: Call = { sent: false, over: false }
-    const limit = startLimit(timeoutMs, () => {
+    const call: Call = { limitMs, sent: false, over: false }
+    const limit = startLimit(limitMs, () => {
       call.over = true
       if (call.sent) discard()
-      const problem = `${source.name} did not answer within ${timeoutMs} ms`
+      const problem = `${source.name} did not answer within ${limitMs} ms`
       return new StoreError('unreachable', `session-lock: ${problem}`, { answerLost: call.sent })
     })
     const answer = Promise.race([limit.passed, attempt(call, work)])
@@ -159,6 +159,7 @@ export function createLink(source: Source, timeoutMs: number): Link {
 
 /** How far a call has come when its time is over. */
 interface Call {
+  readonly limitMs: number
   sent: boolean
   over: boolean
 }

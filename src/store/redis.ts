@@ -59,6 +59,9 @@ export async function redisStore(source: string | RedisClient, settings: RedisSe
 
 const DEFAULT_WAIT_MS = 50
 
+/** At its start a process is busy loading, and no lease runs out yet. */
+const PREPARE_MS = 10_000
+
 function readUrl(text: string): { url: URL; waitReplicas: number; waitMs: number } {
   const problem = "session-lock: the Redis store's URL must be like redis://user:password@host:6379/0"
   if (!URL.canParse(text)) throw new StoreError('setup', problem)
@@ -81,6 +84,12 @@ function storeOn(source: Source, scripts: Scripts, settings: Required<RedisSetti
   let listener: Listener | undefined
   let isPrepared = false
 
+  async function prepare<Value>(work: (send: Send, prefix: string) => Promise<Value>): Promise<Value> {
+    const value = await asking.run((send) => work(send, prefix), Math.max(PREPARE_MS, settings.timeoutMs))
+    isPrepared = true
+    return value
+  }
+
   function on<Value>(link: Link, work: (run: Run, send: Send) => Promise<Value>): Promise<Value> {
     return link.run(async (send) => {
       if (!isPrepared) await requirePrepared(send, prefix)
@@ -100,8 +109,8 @@ function storeOn(source: Source, scripts: Scripts, settings: Required<RedisSetti
   return {
     name: source.name,
     singleProcess: false,
-    migrate: () => asking.run((send) => migrateKeys(send, prefix)),
-    checkSchema: () => asking.run((send) => requirePrepared(send, prefix)),
+    migrate: () => prepare(migrateKeys),
+    checkSchema: () => prepare(requirePrepared),
     claim: (claims) => durably(asking, (run) => claimBatch(run, claims)),
     look: (messageKeys) => on(asking, (run) => look(run, messageKeys)),
     renew: (renewals) => durably(holding, (run) => renewBatch(run, renewals)),

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -71,9 +71,55 @@ export async function startRedis(settings: readonly string[] = []): Promise<Test
 
 async function startServer({ program, directory, dataDir, port, url, settings }: Instance): Promise<ChildProcess> {
   const logFile = join(directory, 'server.log')
-  const log = openSync(logFile, 'a')
   const args = ['--port', String(port), '--bind', '127.0.0.1', '--dir', dataDir, '--daemonize', 'no']
-  args.push('--appendonly', 'yes', '--save', '', '--requirepass', PASSWORD, '--masterauth', PASSWORD, ...settings)
+  args.push('--appendonly', 'yes', '--save', '', '--requirepass', PASSWORD, '--masterauth', PASSWORD)
+  // A new replica is served at once, not with others that might come within five seconds.
+  args.push('--repl-diskless-sync-delay', '0', ...settings)
+  return spawnServer({ program, args, logFile, url })
+}
+
+/**
+ * Starts a Sentinel that watches a master as `bot`, and after half a second without an answer puts a replica in
+ * its place.
+ */
+export async function startSentinel(
+  master: TestServer,
+): Promise<{ port: number; password: string; stop: () => Promise<void> }> {
+  const program = findOrInstallRedis()
+  const directory = makeTemporaryDirectory('sentinel')
+  const port = await freePort()
+  const configuration = join(directory, 'sentinel.conf')
+  const lines = [
+    `port ${port}`,
+    'bind 127.0.0.1',
+    `dir ${directory}`,
+    `sentinel monitor bot 127.0.0.1 ${master.port} 1`,
+  ]
+  lines.push(`sentinel auth-pass bot ${PASSWORD}`, 'sentinel down-after-milliseconds bot 500')
+  writeFileSync(configuration, [...lines, 'sentinel failover-timeout bot 3000', ''].join('\n'))
+  const logFile = join(directory, 'server.log')
+  const url = `redis://127.0.0.1:${port}`
+  const sentinel = await spawnServer({ program, args: [configuration, '--sentinel'], logFile, url })
+  return {
+    port,
+    password: PASSWORD,
+    async stop() {
+      const ended = once(sentinel, 'exit')
+      if (!hasEnded(sentinel) && sentinel.kill('SIGKILL')) await ended
+      await removeTemporaryDirectory(directory)
+    },
+  }
+}
+
+interface Program {
+  readonly program: string
+  readonly args: readonly string[]
+  readonly logFile: string
+  readonly url: string
+}
+
+async function spawnServer({ program, args, logFile, url }: Program): Promise<ChildProcess> {
+  const log = openSync(logFile, 'a')
   // Detached, so that Ctrl-C does not reach it before the tests that use it. Named, for its program may be
   // installed under another name alone.
   const server = spawn(program, args, { argv0: 'redis-server', detached: true, stdio: ['ignore', log, log] })

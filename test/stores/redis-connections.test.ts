@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Cluster, Redis } from 'ioredis'
 import { expect, test, vi } from 'vitest'
 import type { StoreError } from '../../src/store/store.ts'
+import { startSentinel } from '../servers/redis.ts'
 import { redisUrl } from './redis-keys.ts'
 import { refusal, urlWith, useRedisWorld } from './redis-world.ts'
 import { acquire, ask, claimOf, settlementOf } from './store-items.ts'
@@ -187,4 +188,35 @@ test('a store uses two connections under load, and a third to listen', async () 
   ])
   const list = String(await world.client(server.url).client('LIST'))
   expect(list.trim().split('\n')).toHaveLength(4)
+})
+
+test('behind Sentinel: when the master dies, the store goes on with its successor, and what is held stays held', async () => {
+  const master = await world.ownServer()
+  const replica = await world.ownServer('--replicaof', `127.0.0.1 ${master.port}`)
+  const sentinel = await startSentinel(master)
+  world.afterwards(() => sentinel.stop())
+  const sentinels = [{ host: '127.0.0.1', port: sentinel.port }]
+  const own = new Redis({ sentinels, name: 'bot', password: sentinel.password, lazyConnect: true })
+  world.afterwards(() => own.disconnect())
+  const store = await world.openPrepared(own)
+  const token = await acquire(store, claimOf('o1', 's', 'm', { staleAfterMs: 60_000 }))
+  const copy = world.client(replica.url)
+  await vi.waitFor(async () => expect(await copy.exists(`${world.tablePrefix}s:s`)).toBe(1), 10_000)
+  const asked = world.client(`redis://127.0.0.1:${sentinel.port}`)
+  await vi.waitFor(async () => expect(await asked.call('SENTINEL', 'REPLICAS', 'bot')).toHaveLength(1), 15_000)
+  await master.kill()
+  expect(await refusal(ask(store, claimOf('o2', 's', 'm')))).toMatchObject({ kind: 'unreachable' })
+  await vi.waitFor(async () => expect((await ask(store, claimOf('o2', 's', 'm'))).outcome).toBe('held'), 20_000)
+  expect(await store.settle([settlementOf('o1', 's', 'm', token)])).toEqual(['settled'])
+  expect((await ask(store, claimOf('o2', 's', 'm'))).outcome).toBe('completed')
+}, 60_000)
+
+test('a process that is busy loading still gets its store ready, however short the limit of a call is', async () => {
+  const server = await world.ownServer()
+  const store = await world.open(server.url, 100)
+  await server.kill('SIGSTOP')
+  const migrating = store.migrate()
+  await sleep(400)
+  await server.kill('SIGCONT')
+  expect(await migrating).toHaveLength(1)
 })
