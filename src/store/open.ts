@@ -2,7 +2,7 @@
 import { requireTablePrefix } from './migrate.ts'
 import type { MysqlPool } from './mysql.ts'
 import type { PostgresPool } from './postgres.ts'
-import type { RedisClient } from './redis.ts'
+import type { RedisClient } from './redis-client.ts'
 import type { SqliteDatabase } from './sqlite-driver.ts'
 import { type Store, StoreError, type StoreSettings } from './store.ts'
 

@@ -3,6 +3,7 @@
  * longer than the store's time limit. Nothing is queued for a server that is down, and nothing is sent twice.
  */
 import type { Redis, RedisOptions } from 'ioredis'
+import type { RedisClient } from './redis-client.ts'
 import { isAnswer, replyCode, toStoreError } from './redis-errors.ts'
 import { StoreError } from './store.ts'
 
@@ -11,13 +12,6 @@ export type Argument = string | number | Buffer
 
 /** Sends one command; texts in its answer are bytes. */
 export type Send = (command: string, args: readonly Argument[]) => Promise<unknown>
-
-/** The user's own client of ioredis: one server, or one behind Sentinel. */
-export interface RedisClient {
-  readonly options: object
-  duplicate(override?: object): unknown
-  callBuffer(command: string, args: Argument[]): Promise<unknown>
-}
 
 /** What a client is made with; how replies look is not ours to choose twice. */
 type ClientOptions = Omit<RedisOptions, 'replyMapping'>

@@ -1,13 +1,13 @@
 /** The store on Redis 6.2+ and Valkey (a single server, or one behind Sentinel), by URL or like the user's own ioredis client. */
 import { requireTablePrefix } from './migrate.ts'
 import { claimBatch, look } from './redis-claim.ts'
+import type { RedisClient } from './redis-client.ts'
 import {
   clientSource,
   createLink,
   type Link,
   type Listener,
   listenTo,
-  type RedisClient,
   type Send,
   type Source,
   urlSource,
@@ -18,7 +18,7 @@ import { type Run, readScripts, runOn, type Scripts } from './redis-scripts.ts'
 import { releaseBatch, renewBatch, settleBatch } from './redis-settle.ts'
 import { type Store, StoreError, type StoreSettings } from './store.ts'
 
-export type { RedisClient } from './redis-connection.ts'
+export type { RedisClient } from './redis-client.ts'
 
 /** What the Redis store can be opened with. */
 export interface RedisSettings extends StoreSettings {

@@ -19,6 +19,7 @@ test('holds what a user needs and nothing else', () => {
   expect(app.files).toEqual(expect.arrayContaining(['CHANGELOG.md', 'LICENSE', 'README.md', 'dist/index.js']))
   expect(app.files.some((file) => /^sql\/mysql\/.*\.sql$/.test(file))).toBe(true)
   expect(app.files.some((file) => /^sql\/sqlite\/.*\.sql$/.test(file))).toBe(true)
+  expect(app.files.some((file) => /^sql\/redis\/.*\.lua$/.test(file))).toBe(true)
 })
 
 test('gives the same functions to import and to require', async () => {
@@ -48,7 +49,7 @@ test('loads no driver and no framework before a store or a server needs it', asy
     'loaded.mjs',
     `import Module from 'node:module'
      await import('session-lock')
-     const optional = /node_modules[\\\\/](express|mysql2|better-sqlite3)[\\\\/]/
+     const optional = /node_modules[\\\\/](express|mysql2|ioredis|better-sqlite3)[\\\\/]/
      console.log(JSON.stringify(Object.keys(Module._cache).filter((file) => optional.test(file))))`,
   )
   expect(JSON.parse(printed)).toEqual([])
