@@ -78,12 +78,17 @@ export function poolSource(pool: PostgresPool): Source {
     async connect() {
       const client = await pool.connect()
       client.on('error', () => undefined)
-      const end = async () => client.release(true)
+      let isOut = true
+      // Never back among the others, and never twice.
+      const leave = () => {
+        if (isOut) client.release(true)
+        isOut = false
+      }
       return {
         client,
-        end,
+        end: async () => leave(),
         cut() {
-          client.release(true)
+          leave()
           cutStream(client)
         },
       }

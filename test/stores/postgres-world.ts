@@ -17,6 +17,8 @@ export interface PostgresWorld {
   connect(): Promise<Client>
   /** Settles when a call of this function waits for a lock; returns the process id of its connection. */
   untilSomeoneWaits(functionName: string): Promise<number>
+  /** Settles when a connection listens, other than those; returns its process id. */
+  untilListening(options?: { tablePrefix?: string; others?: readonly number[] }): Promise<number>
   close(): Promise<void>
 }
 
@@ -46,6 +48,19 @@ export async function postgresWorld(): Promise<PostgresWorld> {
         const { rows } = await client.query(
           "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE $1",
           [`SELECT ${tablePrefix}${functionName}(%`],
+        )
+        pid = rows[0]?.pid ?? 0
+        return pid !== 0
+      })
+      return pid
+    },
+    async untilListening({ tablePrefix: prefix = tablePrefix, others = [] } = {}) {
+      const client = await world.connect()
+      let pid = 0
+      await until('a connection listens', async () => {
+        const { rows } = await client.query(
+          "SELECT pid FROM pg_stat_activity WHERE state = 'idle' AND query = $1 AND pid <> ALL ($2)",
+          [`LISTEN "${prefix}released"`, others],
         )
         pid = rows[0]?.pid ?? 0
         return pid !== 0
