@@ -4,6 +4,7 @@ import { Cluster, Redis } from 'ioredis'
 import { expect, test, vi } from 'vitest'
 import type { StoreError } from '../../src/store/store.ts'
 import { startSentinel } from '../servers/redis.ts'
+import { startMysqlProxy } from './mysql-proxy.ts'
 import { redisUrl } from './redis-keys.ts'
 import { refusal, urlWith, useRedisWorld } from './redis-world.ts'
 import { acquire, ask, claimOf, settlementOf } from './store-items.ts'
@@ -219,4 +220,32 @@ test('a process that is busy loading still gets its store ready, however short t
   await sleep(400)
   await server.kill('SIGCONT')
   expect(await migrating).toHaveLength(1)
+})
+
+test('a connection that has gone silent is given up: the next call has another one', async () => {
+  const proxy = await startMysqlProxy(redisUrl())
+  world.afterwards(() => proxy.close())
+  const store = await world.openPrepared(proxy.url, 300)
+  proxy.decide = () => 'hold'
+  expect(await refusal(ask(store, claimOf('o1', 's', 'm')))).toMatchObject({ kind: 'unreachable', answerLost: true })
+  proxy.decide = () => 'pass'
+  expect((await ask(store, claimOf('o1', 's', 'm'))).outcome).toBe('acquired')
+})
+
+test('a master that has become a replica is left for the one that the name now stands for', async () => {
+  const [before, after] = [await world.ownServer(), await world.ownServer()]
+  let url = before.url
+  const named = world.client(before.url)
+  const own = {
+    options: {},
+    callBuffer: named.callBuffer,
+    duplicate: (options?: object) => new Redis(url, options ?? {}),
+  }
+  const store = await world.openPrepared(own)
+  await world.openPrepared(after.url)
+  await acquire(store, claimOf('o1', 's1', 'm1'))
+  url = after.url
+  await named.replicaof('127.0.0.1', after.port)
+  expect(await refusal(ask(store, claimOf('o2', 's2', 'm2')))).toMatchObject({ kind: 'unreachable', answerLost: false })
+  expect((await ask(store, claimOf('o2', 's2', 'm2'))).outcome).toBe('acquired')
 })

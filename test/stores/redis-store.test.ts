@@ -1,5 +1,6 @@
 /** The Redis store beyond the contract: flushed scripts, full memory, notices, and what is left over. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { inspect } from 'node:util'
 import { expect, test, vi } from 'vitest'
 import { refusal, useRedisWorld } from './redis-world.ts'
 import { acquire, ask, claimOf, settlementOf } from './store-items.ts'
@@ -23,9 +24,11 @@ test('a full server refuses claims with a store error; what is in hand can still
   const token = await acquire(store, claimOf('o1', 's1', 'm1', { staleAfterMs: 60_000 }))
   const admin = world.client(server.url)
   await admin.config('SET', 'maxmemory', '1')
-  const error = await refusal(ask(store, claimOf('o2', 's2', 'm2')))
+  const error = await refusal(ask(store, claimOf('o2', 'secret-session', 'm2')))
   expect(error).toMatchObject({ name: 'StoreError', kind: 'unreachable', answerLost: false })
   expect(error.message).toContain('OOM')
+  // Neither numbers nor answers: errors go to logs.
+  expect(inspect(error, { depth: null })).not.toContain('secret-session')
   expect((await store.sessions({ limit: 10 })).map((row) => row.key)).toEqual(['s1'])
   expect(await store.settle([settlementOf('o1', 's1', 'm1', token)])).toEqual(['settled'])
   expect((await store.look(['m1', 'm2'])).map((message) => message.key)).toEqual(['m1'])
