@@ -66,17 +66,18 @@ export function toStoreError(error: unknown, store: string, asked: boolean): Sto
 }
 
 function kindOf({ code = '', severity, message }: DriverError): StoreErrorKind {
-  if (severity === undefined) return isConnectionTrouble(code, message) ? 'unreachable' : 'data'
+  if (severity === undefined) return kindOfDriver(code, message)
   if (CONFLICT.has(code)) return 'conflict'
   if (SETUP.has(code) || code.startsWith('28')) return 'setup'
   if (code === READ_ONLY || UNREACHABLE_CLASSES.includes(code.slice(0, 2))) return 'unreachable'
   return 'data'
 }
 
-/** System errors have a code (`ECONNRESET`); the driver's own about a lost connection have only a text. */
-function isConnectionTrouble(code: string, message: string): boolean {
-  if (code !== '') return !code.startsWith('ERR_INVALID_')
-  return /connection|timeout|ssl/i.test(message)
+/** System errors have a code (`ECONNRESET`); the driver's own about connections and passwords have only a text. */
+function kindOfDriver(code: string, message: string): StoreErrorKind {
+  if (code !== '') return code.startsWith('ERR_INVALID_') ? 'data' : 'unreachable'
+  if (message.startsWith('SASL')) return 'setup'
+  return /connection|timeout|closed|queryable|pool/i.test(message) ? 'unreachable' : 'data'
 }
 
 function textOf(kind: StoreErrorKind, cause: DriverError, store: string): string {

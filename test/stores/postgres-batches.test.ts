@@ -141,13 +141,13 @@ test('every call uses the primary keys, on empty tables too', async () => {
 })
 
 test('a lease is settled by key, owner and token together, not by any of them from a neighbour in the batch', async () => {
-  const token = tokenOf(await claimOne(store, 'old', part('row-1', 'm1'), 1))
+  await claimOne(store, 'old', part('row-1', 'm1'), 1)
   await store.claim([claimOf('new', [part('row-1', 'm2'), part('row-2', 'm3')])])
   const client = await world.connect()
   // Two leases of one claim can carry one token.
   await client.query(`UPDATE ${world.names.sessions} SET fencing_token = 77`)
   const verdicts = await store.settle([
-    settlementOf('old', part('row-1', 'm1'), token),
+    settlementOf('old', part('row-1', 'm1'), 77),
     settlementOf('new', part('row-2', 'm3'), 77),
   ])
   expect(verdicts).toEqual(['lost', 'settled'])

@@ -124,6 +124,7 @@ test('what trying again does not mend is an error of the set-up, which says what
   await admin.query(`CREATE ROLE ${role} LOGIN PASSWORD 'secret'`)
   const wrong = [
     { change: { password: 'wrong-secret' }, text: /refuses the user or the password/ },
+    { change: { password: '' }, text: /refuses the user or the password/ },
     { change: { pathname: '/no_such_database' }, text: /CREATE DATABASE/ },
     { change: { username: role, password: 'secret' }, text: /lacks a privilege/ },
   ]
@@ -159,6 +160,9 @@ test("the user's own pool serves, whatever parsers it has, and is left open", as
   expect((await pool.query('SELECT 1')).rows).toHaveLength(1)
   await pool.end()
   expect(pool.totalCount).toBe(0)
+  const late = await postgresStore(pool, settings)
+  await expect(late.look(['x'])).rejects.toMatchObject({ kind: 'unreachable', answerLost: false })
+  await late.close()
 })
 
 test('a pool that is too small is an error in time, not a hang', async () => {
