@@ -10,6 +10,8 @@
 --                       remembered for so long: within one of these, who ended first is also forgotten first
 --   …released           no key but a channel: keys of rows that somebody waited for, when they are free
 --
+-- A message takes about 540 bytes, measured with ids and numbers as WhatsApp has them and no response.
+--
 -- A value is one packed list; an absent text is false. Times are microseconds since 1970 by this server's clock.
 local prefix = ARGV[1]
 local time = redis.call('TIME')

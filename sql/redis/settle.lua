@@ -1,6 +1,6 @@
 -- Settlements, one after the other: a lease's rows go and its messages are written, or nothing happens.
 
--- Each settlement drops up to this many forgotten messages from their sorted set, so that it stays bounded.
+-- For each message written, up to this many forgotten ones leave their sorted set, so that it stays bounded.
 local DROPPED_PER_MESSAGE = 2
 
 local function readSettlement()
@@ -47,12 +47,23 @@ local function isSettledAlready(settlement)
   return false
 end
 
-local function dropForgotten(class, retentionMs)
-  local old = redis.call(
-    'ZRANGEBYSCORE', class, '-inf', string.format('%.0f', now - retentionMs * 1000), 'LIMIT', 0, DROPPED_PER_MESSAGE
-  )
-  for _, key in ipairs(old) do
-    redis.call('ZREM', class, key)
+-- Once for the whole batch: which classes were written to, and how often.
+local classes = {}
+
+local function noteClass(class, retentionMs)
+  local noted = classes[class] or { retentionMs = retentionMs, messages = 0 }
+  noted.messages = noted.messages + 1
+  classes[class] = noted
+end
+
+local function keepClasses()
+  for class, noted in pairs(classes) do
+    redis.call('SADD', prefix .. 'classes', class)
+    local latest = string.format('%.0f', now - noted.retentionMs * 1000)
+    local most = noted.messages * DROPPED_PER_MESSAGE
+    for _, key in ipairs(redis.call('ZRANGEBYSCORE', prefix .. class, '-inf', latest, 'LIMIT', 0, most)) do
+      redis.call('ZREM', prefix .. class, key)
+    end
   end
 end
 
@@ -72,9 +83,8 @@ local function writeMessage(settlement, message)
   if before then
     redis.call('ZREM', prefix .. className(before[M_STATUS], before[M_RETENTION_MS]), message.key)
   end
-  redis.call('SADD', prefix .. 'classes', class)
   redis.call('ZADD', prefix .. class, string.format('%.0f', now), message.key)
-  dropForgotten(prefix .. class, message.retentionMs)
+  noteClass(class, message.retentionMs)
 end
 
 -- The rows go first: where the memory is full, that is what still may be written, and what makes room.
@@ -97,4 +107,5 @@ local answers = {}
 for s = 1, nextNumber() do
   answers[s] = settle(readSettlement())
 end
+keepClasses()
 return answers
