@@ -4,7 +4,10 @@ import type { SessionLockOptions } from './options.ts'
 
 /** What each option takes: the check, and the words for it. */
 export const CHECKS: Readonly<Record<keyof SessionLockOptions, readonly [(value: unknown) => boolean, string]>> = {
-  store: [isStoreSource, 'takes a URL (memory:, sqlite:path, mysql://…, mariadb://…), a pool, a database or a Store'],
+  store: [
+    isStoreSource,
+    'takes a URL (memory:, sqlite:path, mysql://…, mariadb://…, postgres://…, redis://…), a client of your own, or a Store',
+  ],
   provider: [
     (value) => isText(value) || isRecord(value),
     'takes "auto", the name of a provider, or one of your own: defineProvider({ … })',

@@ -18,7 +18,7 @@ import { nodePort, type Port } from './port.ts'
 export interface SessionLockOptions {
   /**
    * Where leases and handled messages are kept: `memory:`, `sqlite:./bot.db`, `mysql://…`, `mariadb://…`,
-   * your own mysql2 pool or SQLite database, or a {@link Store}. Default: `SESSION_LOCK_URL`, else `memory:`
+   * `postgres://…`, `redis://…`, your own pool, client or SQLite database, or a {@link Store}. Default: `SESSION_LOCK_URL`, else `memory:`
    * (one process only, forgotten at exit; a warning says so).
    */
   readonly store?: StoreSource | undefined
