@@ -8,7 +8,7 @@ import type { Delivery, DeliveryOutcome } from './delivery.ts'
 import type { Engine } from './engine.ts'
 import { ClosedError, ReentryError } from './errors.ts'
 import { giveBack } from './give-back.ts'
-import { createHold, createUnprotectedHold, type LiveHold } from './hold.ts'
+import { createHold, createHoldOfNothing, type LiveHold } from './hold.ts'
 import { createLines } from './lines.ts'
 import { type Plan, type PlannedPart, planDelivery } from './plan.ts'
 import { createRemembered } from './remembered.ts'
@@ -310,6 +310,11 @@ export function createClaims(engine: Engine): Claims {
       return
     }
     leaveAll(turn)
+    if (positions(turn, []).fresh.length > 0) {
+      // Messages with nothing to key on came beside the duplicates: they are handled, as they would be alone.
+      turn.resolve({ outcome: 'acquired', hold: createHoldOfNothing(engine, turn) })
+      return
+    }
     report.duplicate(turn, 'completed')
     const [first] = turn.completed.values()
     turn.resolve({ outcome: 'duplicate', of: 'completed', response: first?.response ?? null })
@@ -331,7 +336,7 @@ export function createClaims(engine: Engine): Claims {
     engine.storeFailed('claim', error)
     if (options.onStoreError === 'allow' && error instanceof StoreError) {
       report.unprotected(turn, error)
-      turn.resolve({ outcome: 'acquired', hold: createUnprotectedHold(engine, turn) })
+      turn.resolve({ outcome: 'acquired', hold: createHoldOfNothing(engine, turn) })
     } else turn.reject(error)
   }
 

@@ -282,8 +282,8 @@ export function createHold(engine: Engine, input: HoldInput): LiveHold {
   return hold
 }
 
-/** Handled without any protection, because the user chose that over a 503. */
-export function createUnprotectedHold(engine: Engine, turn: Turn): LiveHold {
+/** For a handler that runs without any lease: the store is down and the user chose that over a 503, or nothing is left to key on. */
+export function createHoldOfNothing(engine: Engine, turn: Turn): LiveHold {
   const { nodeId } = engine.options
   return createHold(engine, {
     claim: { owner: turn.owner, nodeId, parts: [], whole: true, staleAfterMs: 0, tokenAbove: 0 },

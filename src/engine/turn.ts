@@ -62,7 +62,10 @@ export function positions(turn: Turn, parts: readonly PlannedPart[]): { fresh: n
   const { positionOf, unkeyed, repeated } = turn.plan
   const duplicates = new Set(repeated)
   for (const key of turn.completed.keys()) duplicates.add(positionOf.get(key) as number)
-  const fresh = [...unkeyed, ...parts.flatMap((part) => part.positions)].filter((position) => !duplicates.has(position))
+  // A message without an id stands in a part whose other messages are completed: nobody knows that it was handled.
+  const completedParts = turn.plan.parts.filter((part) => isCompleted(turn.completed, part))
+  const wanted = new Set([...unkeyed, ...[...parts, ...completedParts].flatMap((part) => part.positions)])
+  const fresh = [...wanted].filter((position) => !duplicates.has(position))
   const ascending = (a: number, b: number) => a - b
   return { fresh: fresh.sort(ascending), duplicates: [...duplicates].sort(ascending) }
 }

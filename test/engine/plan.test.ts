@@ -105,3 +105,15 @@ test('a claim that the store does not answer in time is refused, and given back 
   answer()
   await expect.poll(() => store.sessions({ limit: 1 })).toEqual([])
 })
+
+test('what has no key is handled, whatever duplicates it comes with', async () => {
+  const lock = lockOver()
+  await lock.run({ provider: 'p', messageId: '1', prospect: 'a' }, () => 1)
+  for (const beside of [{}, { prospect: 'a' }]) {
+    const outcome = await lock.claim({ provider: 'p', messages: [{ id: '1', prospect: 'a' }, beside] })
+    expect(outcome).toMatchObject({ outcome: 'acquired', hold: { fresh: [1], duplicates: [0] } })
+  }
+  const messages = [{ id: '1', prospect: 'a' }, { prospect: 'a' }, { id: '2', prospect: 'b' }]
+  const outcome = await lock.claim({ provider: 'p', messages })
+  expect(outcome).toMatchObject({ outcome: 'acquired', hold: { fresh: [1, 2], duplicates: [0] } })
+})
