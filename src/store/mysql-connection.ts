@@ -2,6 +2,8 @@
  * Connections of the MySQL store: opened when first needed, replaced after a loss, used by one
  * transaction at a time, and never waited for longer than the store's time limit.
  */
+
+import { startLimit } from './limit.ts'
 import { isAnswer, toStoreError } from './mysql-errors.ts'
 import type { Statement } from './mysql-statements.ts'
 import { StoreError } from './store.ts'
@@ -274,15 +276,6 @@ function timedOut(store: string, timeoutMs: number, phase: Call['phase']): Store
   return new StoreError('unreachable', `session-lock: no answer from ${store} within ${timeoutMs} ms: ${what}`, {
     answerLost: phase === 'committing',
   })
-}
-
-/** `passed` rejects when the time is over, with what `onPassed` returns. */
-function startLimit(timeoutMs: number, onPassed: () => Error): { passed: Promise<never>; stop: () => void } {
-  let timer: NodeJS.Timeout | undefined
-  const passed = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(onPassed()), timeoutMs)
-  })
-  return { passed, stop: () => clearTimeout(timer) }
 }
 
 async function withinLimit<Value>(timeoutMs: number, work: Promise<Value>): Promise<Value> {

@@ -3,6 +3,8 @@
  * time, and never waited for longer than the store's time limit. Nothing is set on them and nothing prepared,
  * so that a pooler may give each call another connection of its own.
  */
+
+import { startLimit } from './limit.ts'
 import { isAnswer, toStoreError } from './postgres-errors.ts'
 import { StoreError } from './store.ts'
 
@@ -241,13 +243,4 @@ function timedOut(store: string, timeoutMs: number, phase: Call['phase']): Store
   return new StoreError('unreachable', `session-lock: no answer from ${store} within ${timeoutMs} ms: ${what}`, {
     answerLost: phase === 'asking',
   })
-}
-
-/** `passed` rejects when the time is over, with what `onPassed` returns. */
-function startLimit(timeoutMs: number, onPassed: () => Error): { passed: Promise<never>; stop: () => void } {
-  let timer: NodeJS.Timeout | undefined
-  const passed = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(onPassed()), timeoutMs)
-  })
-  return { passed, stop: () => clearTimeout(timer) }
 }

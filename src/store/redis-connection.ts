@@ -3,6 +3,7 @@
  * longer than the store's time limit. Nothing is queued for a server that is down, and nothing is sent twice.
  */
 import type { Redis, RedisOptions } from 'ioredis'
+import { startLimit } from './limit.ts'
 import type { RedisClient } from './redis-client.ts'
 import { isAnswer, replyCode, toStoreError } from './redis-errors.ts'
 import { StoreError } from './store.ts'
@@ -173,22 +174,6 @@ async function connect(client: Redis, timeoutMs: number): Promise<void> {
   } finally {
     limit.stop()
   }
-}
-
-function startLimit(milliseconds: number, onPassed: () => Error): { passed: Promise<never>; stop: () => void } {
-  const { promise: passed, reject } = withReject()
-  const timer = setTimeout(() => reject(onPassed()), milliseconds)
-  return { passed, stop: () => clearTimeout(timer) }
-}
-
-function withReject(): { promise: Promise<never>; reject: (error: Error) => void } {
-  let reject: (error: Error) => void = () => {}
-  const promise = new Promise<never>((_, refuse) => {
-    reject = refuse
-  })
-  // Where the work was done first, nobody listens any more.
-  promise.catch(() => undefined)
-  return { promise, reject }
 }
 
 /** A connection that only listens. It connects again by itself, for as long as it is open. */
