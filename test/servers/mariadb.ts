@@ -1,14 +1,13 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { createConnection } from 'mysql2/promise'
 import { guardProcess, makeTemporaryDirectory, removeTemporaryDirectory } from '../processes/guard.ts'
 import { findOrInstallMariadb, type MysqlPrograms } from './find-mariadb.ts'
-import type { TestServer } from './server.ts'
+import { freePort, hasEnded, type TestServer } from './server.ts'
 
 const run = promisify(execFile)
 
@@ -140,21 +139,7 @@ async function untilReady(server: ChildProcess, url: string): Promise<string | u
   return `no answer within ${READY_WITHIN_MS} ms`
 }
 
-function hasEnded(server: ChildProcess): boolean {
-  return server.exitCode !== null || server.signalCode !== null
-}
-
 /** The server refuses to run as root unless told to. */
 function asRoot(): string[] {
   return process.getuid?.() === 0 ? ['--user=root'] : []
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const address = probe.address()
-  probe.close()
-  await once(probe, 'close')
-  if (address === null || typeof address === 'string') throw new Error('the system gave no port')
-  return address.port
 }

@@ -1,14 +1,13 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chownSync, closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { Client } from 'pg'
 import { guardProcess, makeTemporaryDirectory, removeTemporaryDirectory } from '../processes/guard.ts'
 import { findOrInstallPostgres, type PostgresPrograms } from './find-postgres.ts'
-import type { TestServer } from './server.ts'
+import { freePort, hasEnded, type TestServer } from './server.ts'
 
 const run = promisify(execFile)
 
@@ -163,18 +162,4 @@ async function untilReady(server: ChildProcess, instance: Instance, deadline: nu
     await sleep(50)
   }
   return `no answer within ${READY_WITHIN_MS} ms`
-}
-
-function hasEnded(server: ChildProcess): boolean {
-  return server.exitCode !== null || server.signalCode !== null
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const address = probe.address()
-  probe.close()
-  await once(probe, 'close')
-  if (address === null || typeof address === 'string') throw new Error('the system gave no port')
-  return address.port
 }

@@ -1,13 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { guardProcess, makeTemporaryDirectory, removeTemporaryDirectory } from '../processes/guard.ts'
 import { findOrInstallRedis } from './find-redis.ts'
-import type { TestServer } from './server.ts'
+import { freePort, hasEnded, type TestServer } from './server.ts'
 
 /** With signs that a URL has to escape, as a generated password has. */
 const PASSWORD = 'p@ss/w:rd'
@@ -156,18 +155,4 @@ async function untilReady(server: ChildProcess, url: string): Promise<string | u
     await sleep(20)
   }
   return `no answer within ${READY_WITHIN_MS} ms`
-}
-
-function hasEnded(server: ChildProcess): boolean {
-  return server.exitCode !== null || server.signalCode !== null
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const address = probe.address()
-  probe.close()
-  await once(probe, 'close')
-  if (address === null || typeof address === 'string') throw new Error('the system gave no port')
-  return address.port
 }

@@ -1,3 +1,7 @@
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+
 /** A throwaway database server of the tests' own, on a free loopback port, with its data in a temporary directory. */
 export interface TestServer {
   /** For a store: user, password and database are in it. It stays the same over stops and starts. */
@@ -12,4 +16,20 @@ export interface TestServer {
   readonly restart: () => Promise<void>
   /** Ends it and removes its data. */
   readonly stop: () => Promise<void>
+}
+
+/** A port on the loopback interface that nobody has. */
+export async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1')
+  await once(probe, 'listening')
+  const address = probe.address()
+  probe.close()
+  await once(probe, 'close')
+  if (address === null || typeof address === 'string') throw new Error('the system gave no port')
+  return address.port
+}
+
+/** Is the process gone? */
+export function hasEnded(server: ChildProcess): boolean {
+  return server.exitCode !== null || server.signalCode !== null
 }
