@@ -12,10 +12,10 @@ const LOCK_WAIT_S = 30
 const MIGRATE_LIMIT_MS = 10 * 60_000
 
 /** Applies what is not applied yet. Returns the names of what it applied. */
-export async function migrateTables(source: Source, tablePrefix: string, timeoutMs: number): Promise<string[]> {
+export async function migrateTables(source: Source, tablePrefix: string, connectMs: number): Promise<string[]> {
   const names = tableNames(tablePrefix)
   const migrations = await readMigrations('mysql', tablePrefix)
-  const link = createLink(source, { callMs: MIGRATE_LIMIT_MS, connectMs: timeoutMs, statementMs: 0 })
+  const link = createLink(source, { callMs: MIGRATE_LIMIT_MS, connectMs, statementMs: 0 })
   try {
     return await link.transaction(async (query) => {
       if (pending(migrations, await appliedVersions(query, names)).length === 0) return []

@@ -1,5 +1,6 @@
 /** The store on MySQL 8.0.20+ and MariaDB 10.6+, by URL or in the user's own mysql2 pool. */
 
+import { connectWithinMs } from './limit.ts'
 import { readMigrations, requireApplied, requireTablePrefix } from './migrate.ts'
 import { claimBatch } from './mysql-claim.ts'
 import { createLink, type MysqlPool, poolSource, type Query, type Source, urlSource } from './mysql-connection.ts'
@@ -36,7 +37,7 @@ export async function mysqlStore(source: string | MysqlPool, settings: StoreSett
 
 function storeOn(source: Source, { tablePrefix, timeoutMs }: StoreSettings): Store {
   const names = tableNames(tablePrefix)
-  const limits = { callMs: timeoutMs, connectMs: timeoutMs, statementMs: timeoutMs }
+  const limits = { callMs: timeoutMs, connectMs: connectWithinMs(timeoutMs), statementMs: timeoutMs }
   const asking = createLink(source, limits)
   const holding = createLink(source, limits)
   const askFor = <Value>(work: (query: Query) => Promise<Value>) => asking.transaction(work)
@@ -44,7 +45,7 @@ function storeOn(source: Source, { tablePrefix, timeoutMs }: StoreSettings): Sto
   return {
     name: source.name,
     singleProcess: false,
-    migrate: () => migrateTables(source, tablePrefix, timeoutMs),
+    migrate: () => migrateTables(source, tablePrefix, limits.connectMs),
     async checkSchema() {
       const migrations = await readMigrations('mysql', tablePrefix)
       requireApplied('mysql', migrations, await askFor((query) => appliedVersions(query, names)))

@@ -13,7 +13,7 @@ const LAST_RETRY_MS = 30_000
 export function listenForReleases(
   source: Source,
   tablePrefix: string,
-  timeoutMs: number,
+  connectMs: number,
   released: (rowKey: string) => void,
 ): Listener {
   let current: Opened | undefined
@@ -34,7 +34,7 @@ export function listenForReleases(
   }
 
   async function connect(): Promise<void> {
-    const fresh = await source.connect(timeoutMs)
+    const fresh = await source.connect(connectMs)
     if (closed) return fresh.cut()
     current = fresh
     fresh.client.on('notification', ({ payload = '' }: { payload?: string }) => {

@@ -10,10 +10,10 @@ const LOCK_WAIT_MS = 30_000
 const MIGRATE_LIMIT_MS = 10 * 60_000
 
 /** Applies what is not applied yet, all of it or nothing. Returns the names of what it applied. */
-export async function migrateTables(source: Source, tablePrefix: string, timeoutMs: number): Promise<string[]> {
+export async function migrateTables(source: Source, tablePrefix: string, connectMs: number): Promise<string[]> {
   const names = namesUnder(tablePrefix)
   const migrations = await readMigrations('postgres', tablePrefix)
-  const link = createLink(source, { callMs: MIGRATE_LIMIT_MS, connectMs: timeoutMs })
+  const link = createLink(source, { callMs: MIGRATE_LIMIT_MS, connectMs })
   try {
     return await link.call(async (query) => {
       if (pending(migrations, await appliedVersions(query, names)).length === 0) return []

@@ -1,5 +1,6 @@
 /** The store on Postgres 12+, by URL or in the user's own pool of pg. */
 
+import { connectWithinMs } from './limit.ts'
 import { readMigrations, requireApplied, requireTablePrefix } from './migrate.ts'
 import { claimBatch } from './postgres-claim.ts'
 import { createLink, type PostgresPool, poolSource, type Query, type Source, urlSource } from './postgres-connection.ts'
@@ -37,7 +38,7 @@ export async function postgresStore(source: string | PostgresPool, settings: Sto
 
 function storeOn(source: Source, { tablePrefix, timeoutMs }: StoreSettings): Store {
   const names = namesUnder(tablePrefix)
-  const limits = { callMs: timeoutMs, connectMs: timeoutMs }
+  const limits = { callMs: timeoutMs, connectMs: connectWithinMs(timeoutMs) }
   // The database gives up a little before the caller does, so that the caller learns why.
   const lockWaitMs = Math.max(1, Math.floor(timeoutMs * 0.8))
   const asking = createLink(source, limits)
@@ -48,7 +49,7 @@ function storeOn(source: Source, { tablePrefix, timeoutMs }: StoreSettings): Sto
   return {
     name: source.name,
     singleProcess: false,
-    migrate: () => migrateTables(source, tablePrefix, timeoutMs),
+    migrate: () => migrateTables(source, tablePrefix, limits.connectMs),
     async checkSchema() {
       const migrations = await readMigrations('postgres', tablePrefix)
       requireApplied('postgres', migrations, await askFor((query) => appliedVersions(query, names)))
@@ -63,7 +64,7 @@ function storeOn(source: Source, { tablePrefix, timeoutMs }: StoreSettings): Sto
     stats: () => askFor((query) => countRows(query, names)),
     cleanup: (options) => holdBy((query) => cleanUp(query, names, options)),
     listen(released) {
-      listener ??= listenForReleases(source, tablePrefix, timeoutMs, released)
+      listener ??= listenForReleases(source, tablePrefix, limits.connectMs, released)
     },
     async close() {
       await Promise.all([listener?.close(), asking.close(), holding.close()])

@@ -3,7 +3,7 @@
  * longer than the store's time limit. Nothing is queued for a server that is down, and nothing is sent twice.
  */
 import type { Redis, RedisOptions } from 'ioredis'
-import { startLimit } from './limit.ts'
+import { connectWithinMs, startLimit } from './limit.ts'
 import type { RedisClient } from './redis-client.ts'
 import { isAnswer, replyCode, toStoreError } from './redis-errors.ts'
 import { StoreError } from './store.ts'
@@ -88,11 +88,11 @@ export function createLink(source: Source, timeoutMs: number): Link {
   }
 
   async function open(limitMs: number): Promise<Redis> {
-    const opened = source.create({ ...OPTIONS, connectTimeout: limitMs })
+    const opened = source.create({ ...OPTIONS, connectTimeout: connectWithinMs(limitMs) })
     opened.on('close', () => {
       if (connection === opened) connection = undefined
     })
-    await connect(opened, limitMs)
+    await connect(opened, connectWithinMs(limitMs))
     if (closed) {
       opened.disconnect()
       throw new StoreError('unreachable', 'session-lock: the store was closed while it connected')

@@ -16,7 +16,10 @@ const { createSessionLock, sessionLock, withSessionLock } =
 const lock = createSessionLock({ logger: false, ...settings.lock })
 const note = (entry) =>
   appendFileSync(settings.runs, `${JSON.stringify({ ...entry, pid: process.pid, at: Date.now() })}\n`)
-process.on('unhandledRejection', (error) => note({ what: 'unhandledRejection', error: String(error?.stack ?? error) }))
+process.on('unhandledRejection', (error) => {
+  note({ what: 'unhandledRejection', error: String(error?.stack ?? error) })
+  console.error(error)
+})
 lock.on('lease_lost', ({ messageIds, loss }) => note({ what: 'lost', ids: messageIds, loss }))
 lock.on('takeover', ({ messageIds, ageMs }) => note({ what: 'takeover', ids: messageIds, ageMs }))
 
