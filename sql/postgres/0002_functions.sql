@@ -192,7 +192,8 @@ BEGIN
 END $$;
 
 -- Ends leases. The first group of arrays has one element for each row held, the second one for each message
--- to be written; both name their settlement by its number. The answer: the numbers of those that were lost.
+-- to be written; both name their settlement by its number. The answer is null where all were settled and nobody
+-- waits for any; otherwise [lost, waited for], the numbers of each.
 CREATE OR REPLACE FUNCTION session_lock_settle(
   lock_wait_ms integer,
   row_keys bytea[], row_owners text[], row_tokens bigint[], row_settlements integer[],
@@ -208,6 +209,7 @@ DECLARE
   gone integer;
   repeated integer[];
   waited_for bytea[];
+  contended_settlements integer[];
 BEGIN
   PERFORM session_lock_begin(lock_wait_ms);
   -- Without their rows' locks nothing can be said of several together.
@@ -223,9 +225,10 @@ BEGIN
       DELETE FROM session_lock_sessions AS held
       USING unnest(row_keys, row_settlements) AS w (key, settlement)
       WHERE held.session_key = w.key AND w.settlement <> ALL (broken)
-      RETURNING held.session_key, held.contended
+      RETURNING held.session_key, held.contended, w.settlement
     )
-    SELECT array_agg(session_key) FILTER (WHERE contended) INTO waited_for FROM removed;
+    SELECT array_agg(session_key), array_agg(DISTINCT settlement) INTO waited_for, contended_settlements
+      FROM removed WHERE contended;
   END IF;
 
   -- A repeat whose first try had arrived: only this lease's own settlement puts its owner and token on a message.
@@ -256,10 +259,13 @@ BEGIN
   WHERE NOT (excluded.status = 'failed' AND known.status IN ('completed', 'dead')
     AND (known.expires_at IS NULL OR known.expires_at > clock_timestamp()));
 
+  IF waited_for IS NULL AND cardinality(broken) = 0 THEN
+    RETURN NULL;
+  END IF;
   PERFORM session_lock_tell(waited_for);
-  RETURN (
-    SELECT coalesce(json_agg(number), '[]') FROM unnest(broken) AS lost (number)
-    WHERE repeated IS NULL OR number <> ALL (repeated)
+  RETURN json_build_array(
+    ARRAY(SELECT number FROM unnest(broken) AS lost (number) WHERE repeated IS NULL OR number <> ALL (repeated)),
+    coalesce(contended_settlements, '{}')
   );
 END $$;
 

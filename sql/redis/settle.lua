@@ -88,19 +88,22 @@ local function writeMessage(settlement, message)
 end
 
 -- The rows go first: where the memory is full, that is what still may be written, and what makes room.
+-- The answer: 0 for a lost one, 1 for a settled one, 2 for one that somebody else waits for.
 local function settle(settlement)
   if not isHeld(settlement) then
     return isSettledAlready(settlement) and 1 or 0
   end
+  local answer = 1
   for _, held in ipairs(settlement.rows) do
     removeRow(held.key, held.found)
+    answer = held.found[CONTENDED] and 2 or answer
   end
   if settlement.outcome ~= 'released' then
     for _, message in ipairs(settlement.messages) do
       writeMessage(settlement, message)
     end
   end
-  return 1
+  return answer
 end
 
 local answers = {}

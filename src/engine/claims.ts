@@ -292,7 +292,10 @@ export function createClaims(engine: Engine): Claims {
       ...positions(turn, parts),
       withheld: withheldOf(turn),
       sentAt,
-      freed: (part) => lines.leave(turn, lineKeys(part)),
+      freed(part, contended) {
+        if (contended) for (const row of part.rows) lines.yieldTurn(row.key)
+        lines.leave(turn, lineKeys(part))
+      },
       completed(messages) {
         remembered.add(messages, options.retentionMs)
         tell(messages)

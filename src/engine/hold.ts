@@ -2,7 +2,14 @@
  * A hold: what one claim has acquired, from the verdict to the settlement. It renews its leases
  * while the handler runs, tells the handler when one is lost, and settles them at the end.
  */
-import { type Claim, type CompletedMessage, type RowHeld, type Settlement, StoreError } from '../store/store.ts'
+import {
+  type Claim,
+  type CompletedMessage,
+  type RowHeld,
+  type Settlement,
+  type SettlementVerdict,
+  StoreError,
+} from '../store/store.ts'
 import type { HandlerResult, Hold, SettleResult, Withheld } from './delivery.ts'
 import type { Engine } from './engine.ts'
 import { LeaseLostError } from './errors.ts'
@@ -63,8 +70,11 @@ export interface HoldInput {
   readonly withheld: Withheld | null
   /** When the claim was sent, by the process's own clock. */
   readonly sentAt: number
-  /** A lease has ended or is lost: its rows and messages are free for the next in this process. */
-  freed(part: PlannedPart): void
+  /**
+   * A lease has ended or is lost: its rows and messages are free for the next in this process, or, where it is
+   * contended, also for another process that waits for them.
+   */
+  freed(part: PlannedPart, contended: boolean): void
   /** Messages are settled as completed: whoever waits with the same message is answered. */
   completed(messages: readonly CompletedMessage[]): void
 }
@@ -141,7 +151,7 @@ export function createHold(engine: Engine, input: HoldInput): LiveHold {
     lease.lose(new LeaseLostError(loss))
     engine.log.lost(subjectOf([lease]), loss)
     engine.events.emit('lease_lost', () => ({ ...eventOf(lease), loss }))
-    input.freed(lease.part)
+    input.freed(lease.part, false)
   }
 
   /** One timer a hold: whatever comes first of renewal, expiry and `maxHoldMs`. */
@@ -245,7 +255,7 @@ export function createHold(engine: Engine, input: HoldInput): LiveHold {
     lease: HeldLease,
     result: HandlerResult,
     written: Settlement,
-    verdict: 'settled' | 'lost',
+    verdict: SettlementVerdict,
   ): SettleResult {
     const heldMs = port.now() - acquiredAt
     if (verdict === 'lost') {
@@ -263,7 +273,7 @@ export function createHold(engine: Engine, input: HoldInput): LiveHold {
       engine.log.failed(subjectOf([lease]), heldMs, error)
       engine.events.emit('failed', () => ({ ...eventOf(lease), heldMs, error }))
     }
-    if (!lease.lost) input.freed(lease.part)
+    if (!lease.lost) input.freed(lease.part, verdict === 'contended')
     return 'settled'
   }
 

@@ -31,6 +31,10 @@ interface Line<Member> {
   elsewhere: { readonly holder: HeldElsewhere; readonly timer: Timer | undefined } | undefined
   /** How often the store has said `held` in a row. */
   polls: number
+  /** How many turns this process has had in a row. */
+  turns: number
+  /** Set for a moment after a lease ended for which another process waits. */
+  yielding: { readonly timer: Timer; readonly blocks: boolean } | undefined
 }
 
 export interface Lines<Member extends Waiter> {
@@ -38,6 +42,11 @@ export interface Lines<Member extends Waiter> {
   enter(waiter: Member): boolean
   /** The store said that others hold these rows: asks again later, and lets those behind go first where they can. */
   stepBack(waiter: Member, held: ReadonlyMap<string, HeldElsewhere>): void
+  /**
+   * Another process waits for this row, whose lease ends now: after some turns in a row here, those who
+   * stand in this line let it go first.
+   */
+  yieldTurn(key: string): void
   /** Takes a waiter out of some of its lines. */
   leave(waiter: Member, keys: Iterable<string>): void
   /** Everybody in a line, in order of arrival. */
@@ -61,6 +70,22 @@ const MAX_POLL_WHEN_TOLD_MS = 500
 /** Polls meet on this grid, so that those of many rows go in one statement. */
 const POLL_GRID_MS = 5
 
+/** So many turns in a row are had where another process waits: a turn that stays is cheaper than one that goes over. */
+const TURNS_IN_A_ROW = 4
+/** Long enough for the slowest poll of the process that waits. */
+const YIELD_MS = MAX_POLL_MS + 2 * POLL_GRID_MS
+
+function newLine<Member>(first: Member): Line<Member> {
+  return {
+    waiters: new Set([first]),
+    current: undefined,
+    elsewhere: undefined,
+    polls: 0,
+    turns: 0,
+    yielding: undefined,
+  }
+}
+
 /** `isTold`: does the store call {@link Lines.askNow} when a row is free? */
 export function createLines<Member extends Waiter>(
   port: Port,
@@ -71,7 +96,7 @@ export function createLines<Member extends Waiter>(
 
   const isFree = (key: string): boolean => {
     const line = lines.get(key)
-    return !line || (line.current === undefined && line.elsewhere?.timer === undefined)
+    return !line || (line.current === undefined && line.elsewhere?.timer === undefined && !line.yielding?.blocks)
   }
 
   function startIfFree(waiter: Member): boolean {
@@ -85,6 +110,13 @@ export function createLines<Member extends Waiter>(
     return true
   }
 
+  function dropIfEmpty(key: string, line: Line<Member>): void {
+    // Who had turns in a row is remembered while another process waits, though nobody stands here just now.
+    if (line.waiters.size > 0 || line.yielding) return
+    line.elsewhere?.timer?.cancel()
+    lines.delete(key)
+  }
+
   function wake(key: string): void {
     const line = lines.get(key)
     if (!line || !isFree(key)) return
@@ -93,6 +125,7 @@ export function createLines<Member extends Waiter>(
 
   function askLater(key: string, line: Line<Member>, holder: HeldElsewhere): void {
     line.polls = line.elsewhere?.holder.owner === holder.owner ? line.polls + 1 : 1
+    line.turns = 0
     const slowestMs = isTold() ? MAX_POLL_WHEN_TOLD_MS : MAX_POLL_MS
     const delayMs = Math.min(POLL_GRID_MS * 2 ** Math.min(line.polls, 10), slowestMs, holder.remainingMs + 1)
     const now = port.now()
@@ -109,7 +142,7 @@ export function createLines<Member extends Waiter>(
       for (const key of waiter.keys) {
         const line = lines.get(key)
         if (line) line.waiters.add(waiter)
-        else lines.set(key, { waiters: new Set([waiter]), current: undefined, elsewhere: undefined, polls: 0 })
+        else lines.set(key, newLine(waiter))
       }
       return startIfFree(waiter)
     },
@@ -124,6 +157,19 @@ export function createLines<Member extends Waiter>(
       }
       for (const key of [...waiter.keys]) wake(key)
     },
+    yieldTurn(key) {
+      const line = lines.get(key)
+      if (!line) return
+      const blocks = line.turns + 1 >= TURNS_IN_A_ROW
+      if (blocks) line.turns = 0
+      line.yielding?.timer.cancel()
+      const timer = port.after(YIELD_MS, () => {
+        line.yielding = undefined
+        dropIfEmpty(key, line)
+        wake(key)
+      })
+      line.yielding = { timer, blocks }
+    },
     leave(waiter, keys) {
       const left = [...keys]
       for (const key of left) {
@@ -131,13 +177,11 @@ export function createLines<Member extends Waiter>(
         const line = lines.get(key)
         if (!line?.waiters.delete(waiter)) continue
         if (line.current === waiter) {
+          line.turns += 1
           line.current = undefined
           line.elsewhere = undefined
         }
-        if (line.waiters.size === 0) {
-          line.elsewhere?.timer?.cancel()
-          lines.delete(key)
-        }
+        dropIfEmpty(key, line)
       }
       for (const key of left) wake(key)
     },

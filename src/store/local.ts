@@ -90,18 +90,19 @@ export function renewRows(tables: Tables, renewal: Renewal, now: number): Renewa
 
 /** Ends one lease: its rows go and its messages are written, or nothing happens. */
 export function settleRows(tables: Tables, settlement: Settlement, now: number): SettlementVerdict {
-  const isHeld = settlement.rows.every(({ key, fencingToken }) => {
-    const row = tables.session(key)
+  const rows = settlement.rows.map(({ key }) => tables.session(key))
+  const isHeld = settlement.rows.every(({ fencingToken }, index) => {
+    const row = rows[index]
     return row?.owner === settlement.owner && row.fencingToken === fencingToken
   })
   if (!isHeld) return isSettledAlready(tables, settlement) ? 'settled' : 'lost'
-  const startedAt = tables.session(settlement.rows[0]?.key ?? '')?.lockedAt ?? null
+  const startedAt = rows[0]?.lockedAt ?? null
   for (const { key } of settlement.rows) tables.removeSession(key)
   if (settlement.outcome !== 'released') {
     const ended = { status: settlement.outcome, startedAt, now }
     for (const message of settlement.messages) settleMessage(tables, settlement, message, ended)
   }
-  return 'settled'
+  return rows.some((row) => row?.contended) ? 'contended' : 'settled'
 }
 
 /** Marks a row stale and clears its owner. Returns it as it was. */

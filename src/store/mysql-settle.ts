@@ -3,6 +3,7 @@ import type { Query } from './mysql-connection.ts'
 import { lockSessions, markReleased, readSessions } from './mysql-inspect.ts'
 import {
   deleteHeld,
+  deleteUncontended,
   findHandlers,
   findHolders,
   type Hold,
@@ -15,8 +16,13 @@ import {
 import { integer, text, textOrNull } from './mysql-values.ts'
 import type { Renewal, RenewalVerdict, SessionRow, Settlement, SettlementVerdict } from './store.ts'
 
-/** Owner and token of what was found under a key. */
-type Hands = ReadonlyMap<string, { readonly owner: string | null; readonly fencingToken: number }>
+/** What was found under a key: in whose hands it is, and, of a row, whether somebody waits for it. */
+type Hands = ReadonlyMap<
+  string,
+  { readonly owner: string | null; readonly fencingToken: number; readonly contended: boolean }
+>
+
+const NOBODY: Hands = new Map()
 
 /** Renews every row that is still its owner's. */
 export async function renewBatch(
@@ -38,14 +44,14 @@ export async function renewBatch(
   )
 }
 
-/** Ends the leases. The usual case, that all are still held, is told by how many rows were deleted. */
+/** Ends the leases. The usual case, that all are held and nobody waits, is told by how many rows were deleted. */
 export async function settleBatch(
   query: Query,
   names: TableNames,
   settlements: readonly Settlement[],
 ): Promise<SettlementVerdict[]> {
   const holds = holdsOf(settlements)
-  const deleted = holds.length > 0 ? (await query(deleteHeld(names, holds))).affectedRows : 0
+  const deleted = holds.length > 0 ? (await query(deleteUncontended(names, holds))).affectedRows : 0
   if (deleted === holds.length) {
     await write(query, names, settlements)
     return settlements.map(() => 'settled')
@@ -54,26 +60,27 @@ export async function settleBatch(
   return settleOneByOne(query, names, settlements)
 }
 
-/** Some rows are gone or another's: lock what is there, and judge each settlement alone. */
+/** Some rows are gone, another's or waited for: lock what is there, and judge each settlement alone. */
 async function settleOneByOne(
   query: Query,
   names: TableNames,
   settlements: readonly Settlement[],
 ): Promise<SettlementVerdict[]> {
   const keys = keysOf(holdsOf(settlements))
-  const holders = keys.length > 0 ? await findHands(query, findHolders(names, keys, true)) : new Map()
+  const holders = keys.length > 0 ? await findHands(query, findHolders(names, keys, true)) : NOBODY
   const held = settlements.filter(({ owner, rows }) =>
     rows.every((row) => isIn(holders, row.key, owner, row.fencingToken)),
   )
   const others = settlements.filter((settlement) => !held.includes(settlement))
   const messageKeys = others.flatMap((settlement) => settlement.messages.map((message) => message.key))
-  const handlers = messageKeys.length > 0 ? await findHands(query, findHandlers(names, messageKeys)) : new Map()
+  const handlers = messageKeys.length > 0 ? await findHands(query, findHandlers(names, messageKeys)) : NOBODY
   const heldRows = holdsOf(held)
   if (heldRows.length > 0) await query(deleteHeld(names, heldRows))
   await write(query, names, held)
-  return settlements.map((settlement) =>
-    held.includes(settlement) || isSettledAlready(settlement, handlers) ? 'settled' : 'lost',
-  )
+  return settlements.map((settlement) => {
+    if (!held.includes(settlement)) return isSettledAlready(settlement, handlers) ? 'settled' : 'lost'
+    return settlement.rows.some((row) => holders.get(row.key)?.contended) ? 'contended' : 'settled'
+  })
 }
 
 async function write(query: Query, names: TableNames, settlements: readonly Settlement[]): Promise<void> {
@@ -102,7 +109,14 @@ export async function releaseBatch(query: Query, names: TableNames, rowKeys: rea
 async function findHands(query: Query, statement: Parameters<Query>[0]): Promise<Hands> {
   const { rows } = await query(statement)
   return new Map(
-    rows.map(([key, owner, token]) => [text(key), { owner: textOrNull(owner), fencingToken: integer(token) }]),
+    rows.map(([key, owner, token, contended]) => [
+      text(key),
+      {
+        owner: textOrNull(owner),
+        fencingToken: integer(token),
+        contended: contended ? integer(contended) === 1 : false,
+      },
+    ]),
   )
 }
 

@@ -161,6 +161,12 @@ export function deleteHeld({ sessions }: TableNames, holds: readonly Hold[]): St
   }
 }
 
+/** The same, but for rows that somebody waits for: so that their number tells whether there were any. */
+export function deleteUncontended(names: TableNames, holds: readonly Hold[]): Statement {
+  const { sql, values } = deleteHeld(names, holds)
+  return { sql: `${sql} AND contended = 0`, values }
+}
+
 /** Lets those rows live on that are still in these hands, expired or not. */
 export function renewHeld({ sessions }: TableNames, holds: readonly Hold[], staleAfterMs: number): Statement {
   return {
@@ -170,10 +176,10 @@ export function renewHeld({ sessions }: TableNames, holds: readonly Hold[], stal
   }
 }
 
-/** Who holds these rows. Columns: key, owner, token. */
+/** Who holds these rows. Columns: key, owner, token, whether somebody waits for it. */
 export function findHolders({ sessions }: TableNames, keys: readonly string[], lock: boolean): Statement {
   return {
-    sql: `SELECT session_key, owner, fencing_token FROM ${sessions} FORCE INDEX (PRIMARY)
+    sql: `SELECT session_key, owner, fencing_token, contended FROM ${sessions} FORCE INDEX (PRIMARY)
       WHERE session_key IN (?) ORDER BY session_key${lock ? ' FOR UPDATE' : ''}`,
     values: [sorted(keys)],
   }

@@ -43,8 +43,12 @@ export async function settleBatch(
       $14::text[], $15::bigint[], $16::text[], $17::bytea[], $18::bigint[])`,
     values: [lockWaitMs, ...rowArguments(settlements), ...messageArguments(settlements)],
   })
-  const lost = new Set(JSON.parse(answer?.[0] ?? '') as number[])
-  return settlements.map((_, index) => (lost.has(index + 1) ? 'lost' : 'settled'))
+  if (answer?.[0] === null) return settlements.map(() => 'settled')
+  const [lost, contended] = JSON.parse(answer?.[0] ?? '') as [number[], number[]]
+  return settlements.map((_, index) => {
+    if (lost.includes(index + 1)) return 'lost'
+    return contended.includes(index + 1) ? 'contended' : 'settled'
+  })
 }
 
 function rowArguments(settlements: readonly Settlement[]): unknown[] {

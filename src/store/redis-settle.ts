@@ -26,11 +26,14 @@ export async function renewBatch(run: Run, renewals: readonly Renewal[]): Promis
   return verdicts.map((verdict) => list(verdict).map((held) => integer(held) === 1))
 }
 
+/** By the script's answer. */
+const VERDICTS: readonly SettlementVerdict[] = ['lost', 'settled', 'contended']
+
 /** Ends the leases. */
 export async function settleBatch(run: Run, settlements: readonly Settlement[]): Promise<SettlementVerdict[]> {
   if (settlements.length === 0) return []
   const verdicts = await run('settle', [settlements.length, ...settlements.flatMap(settlementArguments)])
-  return verdicts.map((verdict) => (integer(verdict) === 1 ? 'settled' : 'lost'))
+  return verdicts.map((verdict) => VERDICTS[integer(verdict)] ?? 'lost')
 }
 
 /** Marks the rows stale and clears their owner. Returns them as they were. */

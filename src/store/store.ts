@@ -156,9 +156,10 @@ export interface Settlement {
 /**
  * `settled`: rows gone, messages written, in one transaction. Also for a repeat whose first
  * try had arrived (the message carries this owner and token).
+ * `contended`: settled, and a row of it was marked as contended: another process waits for it.
  * `lost`: a row is gone or another's; then no row was removed and no message touched.
  */
-export type SettlementVerdict = 'settled' | 'lost'
+export type SettlementVerdict = 'settled' | 'contended' | 'lost'
 
 /** A row of the session table, as people see it. Times are by the store's clock, as epoch milliseconds. */
 export interface SessionRow {

@@ -82,13 +82,14 @@ export function leaseOf(claim: Claim, index: number, verdict: PartVerdict | unde
   return { owner: claim.owner, rows, messages: wanted.messages, token, verdict }
 }
 
-/** Settles one lease, as completed unless said otherwise. */
+/** Settles one lease, as completed unless said otherwise. That somebody waits for it is settled, too. */
 export async function settle(
   store: Store,
   lease: Lease,
   details: Partial<Settlement> = {},
-): Promise<SettlementVerdict> {
-  return only(await store.settle([settlementOf(lease, details)]))
+): Promise<Exclude<SettlementVerdict, 'contended'>> {
+  const verdict = only(await store.settle([settlementOf(lease, details)]))
+  return verdict === 'contended' ? 'settled' : verdict
 }
 
 /** The settlement of a lease, as completed unless said otherwise. */

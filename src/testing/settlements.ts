@@ -15,6 +15,7 @@ import {
   rowOf,
   SHORT_MS,
   settle,
+  settlementOf,
 } from './asking.ts'
 import { untilForgotten, untilStale } from './waiting.ts'
 import type { Check } from './world.ts'
@@ -35,6 +36,18 @@ export const settleChecks: readonly Check[] = [
       await complete(store, 'm')
       const completed = await messageOf(store, 'm')
       assert.deepEqual([completed?.status, completed?.attempts], ['completed', 2])
+    },
+  },
+  {
+    promise: 'a settlement tells of those leases, and only of those, for which somebody else waits',
+    run: async ({ open }) => {
+      const [first, second] = [await open(), await open()]
+      const leases = await Promise.all(['A', 'B', 'C'].map((key) => acquire(first, part([key], [`m${key}`]))))
+      assert.equal((await ask(second, part(['B'], ['other']))).outcome, 'held')
+      const verdicts = await first.settle(leases.map((lease) => settlementOf(lease)))
+      assert.deepEqual(verdicts, ['settled', 'contended', 'settled'])
+      assert.equal((await second.look(['mA', 'mB', 'mC'])).length, 3)
+      assert.deepEqual(await keysHeld(second), [])
     },
   },
   {

@@ -98,3 +98,48 @@ test('a notification that is lost costs half a second, and no more', () => {
   })
   expect(Math.max(...waits)).toBeLessThanOrEqual(505)
 })
+
+test('while another process waits, a process has four turns in a row, and then leaves it time to ask', () => {
+  const { lines, started, person, nextTimer } = world()
+  const people = Array.from({ length: 12 }, (_, index) => person(`${index}`, 'A'))
+  for (const each of people) lines.enter(each)
+  for (const each of people.slice(0, 4)) {
+    each.state = 'holding'
+    lines.yieldTurn('A')
+    lines.leave(each, ['A'])
+  }
+  expect(started).toEqual(['0', '1', '2', '3'])
+  expect(lines.enter(person('late', 'A'))).toBe(false)
+  // The slowest poll of whoever waits comes in that time.
+  expect(nextTimer()).toBeGreaterThan(40)
+  expect(started).toEqual(['0', '1', '2', '3', '4'])
+})
+
+test('turns in a row are counted also where nobody stands in line between them', () => {
+  const { lines, person, nextTimer } = world()
+  const turn = () => {
+    const each = person('each', 'A')
+    if (!lines.enter(each)) {
+      lines.leave(each, ['A'])
+      return false
+    }
+    each.state = 'holding'
+    lines.yieldTurn('A')
+    lines.leave(each, ['A'])
+    return true
+  }
+  expect(Array.from({ length: 5 }, turn)).toEqual([true, true, true, true, false])
+  nextTimer()
+  expect(turn()).toBe(true)
+})
+
+test('nobody yields where nobody else waits', () => {
+  const { lines, started, person, timers } = world()
+  const people = Array.from({ length: 12 }, (_, index) => person(`${index}`, 'A'))
+  for (const each of people) lines.enter(each)
+  for (const each of people) {
+    each.state = 'holding'
+    lines.leave(each, ['A'])
+  }
+  expect([started.length, timers.length]).toEqual([12, 0])
+})

@@ -205,7 +205,7 @@ test('a pooler that gives each transaction another connection serves, and finds 
     const wanted = part(name, `m ${name}`)
     const token = tokenOf(await claimOne(store, name, wanted))
     expect(await claimOne(store, 'late', wanted)).toMatchObject({ outcome: 'held' })
-    expect(await store.settle([settlementOf(name, wanted, token)])).toEqual(['settled'])
+    expect(await store.settle([settlementOf(name, wanted, token)])).toEqual(['contended'])
   }
   for (const client of clients) expect(await settingsOf(client)).toEqual(before)
   for (const client of clients) expect((await client.query('SELECT 1 FROM pg_prepared_statements')).rows).toEqual([])

@@ -208,7 +208,7 @@ test('behind Sentinel: when the master dies, the store goes on with its successo
   await master.kill()
   expect(await refusal(ask(store, claimOf('o2', 's', 'm')))).toMatchObject({ kind: 'unreachable' })
   await vi.waitFor(async () => expect((await ask(store, claimOf('o2', 's', 'm'))).outcome).toBe('held'), 20_000)
-  expect(await store.settle([settlementOf('o1', 's', 'm', token)])).toEqual(['settled'])
+  expect(await store.settle([settlementOf('o1', 's', 'm', token)])).toEqual(['contended'])
   expect((await ask(store, claimOf('o2', 's', 'm'))).outcome).toBe('completed')
 }, 60_000)
 

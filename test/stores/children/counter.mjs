@@ -47,7 +47,7 @@ async function addOne(id) {
     response: null,
   }
   const [verdict] = await repeatOnConflict(() => store.settle([ending]))
-  console.log(`${verdict} ${fencingToken}`)
+  console.log(`${verdict === 'lost' ? verdict : 'settled'} ${fencingToken}`)
 }
 
 async function acquire(messages) {

@@ -51,7 +51,7 @@ async function handleOne(store, owner, session, message) {
       const held = [{ key: session, fencingToken: part.fencingToken }]
       const end = { outcome: 'completed', retentionMs: 60_000, error: null, response: null }
       const [verdict] = await store.settle([{ owner, nodeId: owner, rows: held, messages, ...end }])
-      if (verdict !== 'settled') throw new Error(`${message}: ${verdict}`)
+      if (verdict === 'lost') throw new Error(`${message}: ${verdict}`)
       return
     }
     await pause(Math.random() * 20)
