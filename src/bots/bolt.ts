@@ -1,7 +1,7 @@
 /** The middleware for Slack's Bolt. */
 import type { SessionLock, WaitOptions } from '../engine/lock.ts'
 import type { SessionLockOptions } from '../engine/options.ts'
-import { type ClaimingLock, lockFor } from '../http/claim.ts'
+import { type ClaimingLock, lockFor, withLock } from '../http/claim.ts'
 import { waitFor } from '../http/deadline.ts'
 import { handleOnce } from './handle-once.ts'
 import { deliveryOfBody } from './slack-body.ts'
@@ -73,7 +73,7 @@ export function sessionLock(
     logRetry(lock, context)
     if (typeof ack === 'function') await ack()
   }
-  return Object.assign(middleware, { lock })
+  return withLock(middleware, lock)
 }
 
 /** Slack has its answer: nobody waits with us, and a refusal would lose the message. */

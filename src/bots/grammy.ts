@@ -1,7 +1,7 @@
 /** The middleware for grammY. */
 import type { SessionLock } from '../engine/lock.ts'
 import type { SessionLockOptions } from '../engine/options.ts'
-import { type ClaimingLock, lockFor } from '../http/claim.ts'
+import { type ClaimingLock, lockFor, withLock } from '../http/claim.ts'
 import { handleOnce } from './handle-once.ts'
 import { deliveryOfUpdate } from './telegram-update.ts'
 
@@ -42,5 +42,5 @@ export function sessionLock(lockOrOptions?: ClaimingLock | SessionLockOptions): 
   const middleware = async (context: GrammyContext, next: () => Promise<void>): Promise<void> => {
     await handleOnce(lock, { context, delivery: deliveryOfUpdate(context.update, context.me.id), next })
   }
-  return Object.assign(middleware, { lock })
+  return withLock(middleware, lock)
 }

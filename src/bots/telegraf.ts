@@ -2,7 +2,7 @@
 import type { ServerResponse } from 'node:http'
 import type { SessionLock } from '../engine/lock.ts'
 import type { SessionLockOptions } from '../engine/options.ts'
-import { type ClaimingLock, lockFor } from '../http/claim.ts'
+import { type ClaimingLock, lockFor, withLock } from '../http/claim.ts'
 import { handleOnce } from './handle-once.ts'
 import { RefusedError } from './refused.ts'
 import { deliveryOfUpdate } from './telegram-update.ts'
@@ -52,7 +52,7 @@ export function sessionLock(lockOrOptions?: ClaimingLock | SessionLockOptions): 
       throw error
     }
   }
-  return Object.assign(middleware, { lock })
+  return withLock(middleware, lock)
 }
 
 /**

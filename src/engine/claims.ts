@@ -8,11 +8,12 @@ import type { Delivery, DeliveryOutcome } from './delivery.ts'
 import type { Engine } from './engine.ts'
 import { ClosedError, ReentryError } from './errors.ts'
 import { giveBack } from './give-back.ts'
-import { createHold, createHoldOfNothing, type LiveHold } from './hold.ts'
+import { type Acquired, createHold, createHoldOfNothing } from './hold.ts'
 import { createLines } from './lines.ts'
 import { type Plan, type PlannedPart, planDelivery } from './plan.ts'
 import { createRemembered } from './remembered.ts'
 import { createReport, type OutcomeCounts } from './report.ts'
+import { runningNow } from './running.ts'
 import {
   heldRows,
   isCompleted,
@@ -33,8 +34,8 @@ export interface Claims {
   claim(delivery: Delivery, wait: { lockWaitMs: number; answerWithinMs?: number | undefined }): Promise<DeliveryOutcome>
   /** Refuses everybody who waits, and all who come; those who hold go on. */
   stop(): void
-  /** What is in hand now. */
-  holds(): ReadonlySet<LiveHold>
+  /** Resolves when nothing is in hand any more. */
+  allEnded(): Promise<void>
   counts(): OutcomeCounts & { waiting: number; holding: number }
 }
 
@@ -53,7 +54,9 @@ export function createClaims(engine: Engine): Claims {
   })
   const remembered = createRemembered(port)
   const waiting = new Set<Turn>()
-  const holds = new Set<LiveHold>()
+  /** How many deliveries are in hand. */
+  let holding = 0
+  let markAllEnded: (() => void) | undefined
   let stopped = false
   let largestToken = 0
 
@@ -101,7 +104,7 @@ export function createClaims(engine: Engine): Claims {
   }
 
   function refuseReentry(plan: Plan): void {
-    for (let running = engine.running.getStore(); running; running = running.outer) {
+    for (let running = runningNow(); running; running = running.outer) {
       for (const part of plan.parts) {
         for (const row of part.rows) {
           const held = running.hold.holds(row.key)
@@ -272,7 +275,7 @@ export function createClaims(engine: Engine): Claims {
   function acquire(turn: Turn, request: Claim, answers: readonly Said[], sentAt: number): void {
     stopWaiting(turn)
     turn.state = 'holding'
-    const acquired: Array<{ part: PlannedPart; fencingToken: number; takeover: boolean }> = []
+    const acquired: Acquired[] = []
     for (const answer of answers) {
       const { part, said } = answer
       if (said.outcome === 'held') turn.withheld.set(part, reasonSaid(answer))
@@ -285,6 +288,8 @@ export function createClaims(engine: Engine): Claims {
     }
     const parts = acquired.map(({ part }) => part)
     keepParts(turn, parts)
+    holding += 1
+    let left = acquired.length
     const hold = createHold(engine, {
       claim: request,
       provider: turn.plan.provider,
@@ -300,9 +305,12 @@ export function createClaims(engine: Engine): Claims {
         remembered.add(messages, options.retentionMs)
         tell(messages)
       },
+      ended() {
+        left -= 1
+        if (left === 0) holding -= 1
+        if (holding === 0) markAllEnded?.()
+      },
     })
-    holds.add(hold)
-    void hold.ended.then(() => holds.delete(hold))
     turn.resolve({ outcome: 'acquired', hold })
   }
 
@@ -365,7 +373,9 @@ export function createClaims(engine: Engine): Claims {
         turn.reject(new ClosedError())
       }
     },
-    holds: () => holds,
-    counts: () => ({ ...report.counts, waiting: waiting.size, holding: holds.size }),
+    async allEnded() {
+      if (holding > 0) await new Promise<void>((resolve) => (markAllEnded = resolve))
+    },
+    counts: () => ({ ...report.counts, waiting: waiting.size, holding }),
   }
 }

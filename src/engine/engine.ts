@@ -1,5 +1,4 @@
 /** What the pieces of one lock share: the store behind its batches, the log, the events, the clock. */
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { openStore } from '../store/open.ts'
 import {
   type Claim,
@@ -15,23 +14,15 @@ import {
 } from '../store/store.ts'
 import { type Batches, createBatches } from './batches.ts'
 import { createEvents, type Events } from './events.ts'
-import type { LiveHold } from './hold.ts'
 import { createLog, type Log } from './log.ts'
 import type { ResolvedOptions } from './options.ts'
 import type { Port } from './port.ts'
-
-/** The handler that the running code belongs to, and the one around it. */
-export interface Running {
-  readonly hold: LiveHold
-  readonly outer: Running | undefined
-}
 
 export interface Engine {
   readonly options: ResolvedOptions
   readonly port: Port
   readonly log: Log
   readonly events: Events
-  readonly running: AsyncLocalStorage<Running>
   readonly claims: Batches<Claim, ClaimVerdict>
   /** Is this message completed? */
   readonly looks: Batches<string, CompletedMessage | undefined>
@@ -48,9 +39,6 @@ export interface Engine {
   /** No settlement is tried again from here on; closes the store where it was opened here. */
   close(): Promise<void>
 }
-
-/** One for all locks of the process: a handler of one lock may claim from another. */
-const running = new AsyncLocalStorage<Running>()
 
 export function createEngine(options: ResolvedOptions): Engine {
   const { port } = options
@@ -106,7 +94,6 @@ export function createEngine(options: ResolvedOptions): Engine {
     port,
     log,
     events,
-    running,
     claims: batches<Claim, ClaimVerdict>((to, claims) => to.claim(claims), addClaimKeys),
     looks: batches<string, CompletedMessage | undefined>(lookAt, (key, keys) => keys.push(key)),
     renewals: batches<Renewal, RenewalVerdict>((to, renewals) => to.renew(renewals), addRowKeys),

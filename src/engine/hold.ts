@@ -17,6 +17,7 @@ import type { Lease } from './lease.ts'
 import type { LogSubject } from './log.ts'
 import type { PlannedPart } from './plan.ts'
 import { pause, type Timer } from './port.ts'
+import { runWithin } from './running.ts'
 import { positions, type Turn } from './turn.ts'
 
 /** One lease from the inside. A class for its lazy signal: most handlers never look at it. */
@@ -29,7 +30,7 @@ class HeldLease implements Lease {
   lost: LeaseLostError | undefined
   #abort: AbortController | undefined
 
-  constructor(part: PlannedPart, owner: string, fencingToken: number, takeover: boolean) {
+  constructor({ part, fencingToken, takeover }: Acquired, owner: string) {
     this.part = part
     this.owner = owner
     this.fencingToken = fencingToken
@@ -61,10 +62,17 @@ class HeldLease implements Lease {
   }
 }
 
+/** What the store gave for one part. */
+export interface Acquired {
+  readonly part: PlannedPart
+  readonly fencingToken: number
+  readonly takeover: boolean
+}
+
 export interface HoldInput {
   readonly claim: Claim
   readonly provider: string
-  readonly acquired: ReadonlyArray<{ part: PlannedPart; fencingToken: number; takeover: boolean }>
+  readonly acquired: readonly Acquired[]
   readonly fresh: readonly number[]
   readonly duplicates: readonly number[]
   readonly withheld: Withheld | null
@@ -77,143 +85,159 @@ export interface HoldInput {
   freed(part: PlannedPart, contended: boolean): void
   /** Messages are settled as completed: whoever waits with the same message is answered. */
   completed(messages: readonly CompletedMessage[]): void
+  /** Nothing more will be tried for this lease: it is settled, lost or given up. */
+  ended(lease: Lease): void
 }
 
 /** Also what re-entry is recognised by: which rows are in these hands. */
 export interface LiveHold extends Hold {
   /** The name of the live lease that holds this row, if one does. */
   holds(rowKey: string): string | undefined
-  /** Resolves when every lease is settled, lost or given up. */
-  readonly ended: Promise<void>
 }
 
-type Doings = Pick<LiveHold, 'within' | 'settle' | 'holds' | 'ended'>
-
-/** A class, as an object literal with a getter has a shape of its own each time, which costs more than the claim. */
+/** A class, as closures of its own for each message would cost more than the claim. */
 class HeldLeases implements LiveHold {
   readonly leases: readonly HeldLease[]
-  readonly fresh: readonly number[]
-  readonly duplicates: readonly number[]
-  readonly withheld: Withheld | null
-  readonly fencingToken: number
-  readonly within: LiveHold['within']
-  readonly settle: LiveHold['settle']
-  readonly holds: LiveHold['holds']
-  readonly ended: Promise<void>
+  readonly #engine: Engine
+  readonly #input: HoldInput
+  readonly #acquiredAt: number
+  #expiresAt: number
+  #renewAt: number
+  #renewing = false
+  #settling: Promise<SettleResult> | undefined
+  #timer: Timer | undefined
   #signal: AbortSignal | undefined
 
-  constructor(leases: readonly HeldLease[], input: HoldInput, doings: Doings) {
-    this.leases = leases
-    this.fresh = input.fresh
-    this.duplicates = input.duplicates
-    this.withheld = input.withheld
-    this.fencingToken = Math.max(0, ...leases.map((lease) => lease.fencingToken))
-    this.within = doings.within
-    this.settle = doings.settle
-    this.holds = doings.holds
-    this.ended = doings.ended
+  constructor(engine: Engine, input: HoldInput) {
+    const { staleAfterMs } = engine.options
+    this.leases = input.acquired.map((one) => new HeldLease(one, input.claim.owner))
+    this.#engine = engine
+    this.#input = input
+    this.#acquiredAt = engine.port.now()
+    this.#expiresAt = input.sentAt + staleAfterMs
+    this.#renewAt = input.sentAt + staleAfterMs / 3
+    if (this.leases.length > 0) this.#arm()
   }
 
+  get fresh(): readonly number[] {
+    return this.#input.fresh
+  }
+  get duplicates(): readonly number[] {
+    return this.#input.duplicates
+  }
+  get withheld(): Withheld | null {
+    return this.#input.withheld
+  }
+  get fencingToken(): number {
+    return this.leases.reduce((largest, lease) => Math.max(largest, lease.fencingToken), 0)
+  }
   get signal(): AbortSignal {
     const [first, second] = this.leases
     this.#signal ??= first && !second ? first.signal : AbortSignal.any(this.leases.map((lease) => lease.signal))
     return this.#signal
   }
-}
 
-export function createHold(engine: Engine, input: HoldInput): LiveHold {
-  const { port, options } = engine
-  const { owner } = input.claim
-  const leases = input.acquired.map((one) => new HeldLease(one.part, owner, one.fencingToken, one.takeover))
-  const acquiredAt = port.now()
-  let expiresAt = input.sentAt + options.staleAfterMs
-  let renewAt = input.sentAt + options.staleAfterMs / 3
-  let renewing = false
-  let settling: Promise<SettleResult> | undefined
-  let timer: Timer | undefined
-  let markEnded: () => void = () => {}
-  const ended = new Promise<void>((resolve) => {
-    markEnded = resolve
-  })
-
-  const live = () => leases.filter((lease) => !lease.lost)
-
-  function subjectOf(some: readonly HeldLease[]): LogSubject {
-    return { names: some.map((lease) => lease.name), messageIds: some.flatMap((lease) => lease.messageIds), owner }
+  within<Result>(work: () => Result): Result {
+    return runWithin(this, work)
   }
 
-  function eventOf(lease: HeldLease) {
-    const { prospect, device, messageIds } = lease
-    return { provider: input.provider, prospect, device, messageIds, owner, nodeId: options.nodeId }
+  holds(rowKey: string): string | undefined {
+    if (this.#settling) return undefined
+    return this.leases.find((lease) => !lease.lost && lease.rows.some((row) => row.key === rowKey))?.name
   }
 
-  function lose(lease: HeldLease, loss: 'refused' | 'expired' | 'max_hold'): void {
+  settle(result: HandlerResult): Promise<SettleResult> {
+    this.#settling ??= this.#settle(result)
+    return this.#settling
+  }
+
+  #subjectOf(lease: HeldLease): LogSubject {
+    return { names: [lease.name], messageIds: lease.messageIds, owner: lease.owner }
+  }
+
+  #eventOf({ prospect, device, messageIds, owner }: HeldLease) {
+    return { provider: this.#input.provider, prospect, device, messageIds, owner, nodeId: this.#engine.options.nodeId }
+  }
+
+  #lose(lease: HeldLease, loss: 'refused' | 'expired' | 'max_hold'): void {
     lease.lose(new LeaseLostError(loss))
-    engine.log.lost(subjectOf([lease]), loss)
-    engine.events.emit('lease_lost', () => ({ ...eventOf(lease), loss }))
-    input.freed(lease.part, false)
+    this.#engine.log.lost(this.#subjectOf(lease), loss)
+    this.#engine.events.emit('lease_lost', () => ({ ...this.#eventOf(lease), loss }))
+    this.#input.freed(lease.part, false)
+  }
+
+  #isAnyLive(): boolean {
+    return this.leases.some((lease) => !lease.lost)
   }
 
   /** One timer a hold: whatever comes first of renewal, expiry and `maxHoldMs`. */
-  function arm(): void {
-    const maxHoldAt = acquiredAt + options.maxHoldMs
-    const renewal = options.renew && !renewing ? renewAt : Number.POSITIVE_INFINITY
-    timer = port.after(Math.max(0, Math.min(renewal, expiresAt, maxHoldAt) - port.now()), beat)
+  #arm(): void {
+    const { port, options } = this.#engine
+    const renewAt = options.renew && !this.#renewing ? this.#renewAt : Number.POSITIVE_INFINITY
+    const at = Math.min(renewAt, this.#expiresAt, this.#acquiredAt + options.maxHoldMs)
+    this.#timer = port.after(Math.max(0, at - port.now()), () => this.#beat())
   }
 
-  function beat(): void {
-    if (settling) return
+  #beat(): void {
+    if (this.#settling) return
+    const { port, options } = this.#engine
     const now = port.now()
-    const loss = now >= expiresAt ? 'expired' : now >= acquiredAt + options.maxHoldMs ? 'max_hold' : undefined
+    const isTooLong = now >= this.#acquiredAt + options.maxHoldMs
+    const loss = now >= this.#expiresAt ? 'expired' : isTooLong ? 'max_hold' : undefined
     if (loss) {
-      for (const lease of live()) lose(lease, loss)
+      for (const lease of this.leases) if (!lease.lost) this.#lose(lease, loss)
       return
     }
-    if (options.renew && !renewing && now >= renewAt) void renew(now)
-    arm()
+    if (options.renew && !this.#renewing && now >= this.#renewAt) void this.#renew(now)
+    this.#arm()
   }
 
-  async function renew(sentAt: number): Promise<void> {
-    renewing = true
-    const held = live()
+  async #renew(sentAt: number): Promise<void> {
+    const { port, options, renewals } = this.#engine
+    const { staleAfterMs } = options
+    const { owner } = this.#input.claim
+    const held = this.leases.filter((lease) => !lease.lost)
     const rows = held.flatMap((lease) => lease.rows)
+    this.#renewing = true
     try {
-      const verdict = await engine.renewals.submit({ owner, rows, staleAfterMs: options.staleAfterMs })
-      if (settling) return
+      const verdict = await renewals.submit({ owner, rows, staleAfterMs })
+      if (this.#settling) return
       const refused = new Set(rows.filter((_, index) => !verdict[index]).map((row) => row.key))
       for (const lease of held) {
-        if (!lease.lost && lease.rows.some((row) => refused.has(row.key))) lose(lease, 'refused')
+        if (!lease.lost && lease.rows.some((row) => refused.has(row.key))) this.#lose(lease, 'refused')
       }
-      expiresAt = sentAt + options.staleAfterMs
-      renewAt = sentAt + options.staleAfterMs / 3
+      this.#expiresAt = sentAt + staleAfterMs
+      this.#renewAt = sentAt + staleAfterMs / 3
     } catch (error) {
-      engine.storeFailed('renew a lease', error)
-      renewAt = port.now() + options.staleAfterMs / 15
+      this.#engine.storeFailed('renew a lease', error)
+      this.#renewAt = port.now() + staleAfterMs / 15
     }
-    renewing = false
-    timer?.cancel()
-    if (!settling && live().length > 0) arm()
+    this.#renewing = false
+    this.#timer?.cancel()
+    if (!this.#settling && this.#isAnyLive()) this.#arm()
   }
 
-  async function settle(result: HandlerResult): Promise<SettleResult> {
-    timer?.cancel()
-    const later: Promise<void>[] = []
-    const results = await Promise.all(leases.map((lease) => settleLease(lease, result, later)))
-    void Promise.all(later).finally(markEnded)
+  async #settle(result: HandlerResult): Promise<SettleResult> {
+    this.#timer?.cancel()
+    const [first, second] = this.leases
+    if (first && !second) return this.#settleLease(first, result)
+    const results = await Promise.all(this.leases.map((lease) => this.#settleLease(lease, result)))
     if (results.includes('unsettled')) return 'unsettled'
     return results.includes('lost') ? 'lost' : 'settled'
   }
 
-  async function settleLease(lease: HeldLease, result: HandlerResult, later: Promise<void>[]): Promise<SettleResult> {
-    const settlement = settlementOf(lease, result)
+  async #settleLease(lease: HeldLease, result: HandlerResult): Promise<SettleResult> {
+    const settlement = this.#settlementOf(lease, result)
     try {
-      return conclude(lease, result, settlement, await engine.settlements.submit(settlement))
+      const settled = this.#conclude(lease, result, settlement, await this.#engine.settlements.submit(settlement))
+      this.#input.ended(lease)
+      return settled
     } catch (error) {
-      engine.storeFailed('settle a lease', error)
+      this.#engine.storeFailed('settle a lease', error)
       // What the database refuses to write once it refuses again: then at least the session is free.
       const isRefused = error instanceof StoreError && error.kind === 'data'
       const rest: Settlement = isRefused ? { ...settlement, messages: [], outcome: 'released' } : settlement
-      later.push(settleLater(lease, result, rest))
+      void this.#settleLater(lease, result, rest).finally(() => this.#input.ended(lease))
       return 'unsettled'
     }
   }
@@ -222,74 +246,68 @@ export function createHold(engine: Engine, input: HoldInput): LiveHold {
    * The store is down while a handler has finished: an expired lease that nobody took can still be
    * settled, so it is tried until `maxHoldMs` is over. Meanwhile the line moves on when the lease runs out.
    */
-  async function settleLater(lease: HeldLease, result: HandlerResult, settlement: Settlement): Promise<void> {
+  async #settleLater(lease: HeldLease, result: HandlerResult, settlement: Settlement): Promise<void> {
+    const { port, options, settlements, log, isClosed } = this.#engine
     const until = port.now() + options.maxHoldMs
-    for (let waitMs = 50; port.now() < until && !engine.isClosed(); waitMs = Math.min(waitMs * 2, 2000)) {
+    for (let waitMs = 50; port.now() < until && !isClosed(); waitMs = Math.min(waitMs * 2, 2000)) {
       await pause(port, waitMs)
-      if (!lease.lost && port.now() >= expiresAt) lose(lease, 'expired')
+      if (!lease.lost && port.now() >= this.#expiresAt) this.#lose(lease, 'expired')
       try {
-        conclude(lease, result, settlement, await engine.settlements.submit(settlement))
+        this.#conclude(lease, result, settlement, await settlements.submit(settlement))
         return
       } catch (error) {
-        engine.log.raw.debug({ err: error, owner }, 'failed to settle a lease; trying again')
+        log.raw.debug({ err: error, owner: lease.owner }, 'failed to settle a lease; trying again')
       }
     }
-    if (!lease.lost) lose(lease, 'expired')
+    if (!lease.lost) this.#lose(lease, 'expired')
   }
 
-  function settlementOf(lease: HeldLease, result: HandlerResult): Settlement {
+  #settlementOf(lease: HeldLease, result: HandlerResult): Settlement {
+    const { nodeId, retentionMs } = this.#engine.options
+    const { messages } = lease.part
     return {
-      owner,
-      nodeId: options.nodeId,
+      owner: lease.owner,
+      nodeId,
       rows: lease.rows,
-      messages: lease.part.messages,
-      outcome: lease.part.messages.length === 0 ? 'released' : result.status,
-      retentionMs: options.retentionMs,
+      messages,
+      outcome: messages.length === 0 ? 'released' : result.status,
+      retentionMs,
       error:
         result.status === 'failed' ? String(result.error instanceof Error ? result.error.message : result.error) : null,
       response: result.status === 'completed' ? (result.response ?? null) : null,
     }
   }
 
-  function conclude(
+  #conclude(
     lease: HeldLease,
     result: HandlerResult,
     written: Settlement,
     verdict: SettlementVerdict,
-  ): SettleResult {
-    const heldMs = port.now() - acquiredAt
+  ): 'settled' | 'lost' {
+    const { log, events, port } = this.#engine
     if (verdict === 'lost') {
-      if (!lease.lost) lose(lease, 'refused')
+      if (!lease.lost) this.#lose(lease, 'refused')
       return 'lost'
     }
+    const heldMs = port.now() - this.#acquiredAt
     if (result.status === 'completed') {
-      engine.log.released(() => subjectOf([lease]), heldMs)
-      engine.events.emit('released', () => ({ ...eventOf(lease), heldMs }))
+      log.released(() => this.#subjectOf(lease), heldMs)
+      events.emit('released', () => ({ ...this.#eventOf(lease), heldMs }))
       if (written.outcome === 'completed') {
-        input.completed(written.messages.map(({ key }) => ({ key, response: written.response })))
+        this.#input.completed(written.messages.map(({ key }) => ({ key, response: written.response })))
       }
     } else {
       const { error } = result
-      engine.log.failed(subjectOf([lease]), heldMs, error)
-      engine.events.emit('failed', () => ({ ...eventOf(lease), heldMs, error }))
+      log.failed(this.#subjectOf(lease), heldMs, error)
+      events.emit('failed', () => ({ ...this.#eventOf(lease), heldMs, error }))
     }
-    if (!lease.lost) input.freed(lease.part, verdict === 'contended')
+    if (!lease.lost) this.#input.freed(lease.part, verdict === 'contended')
     return 'settled'
   }
+}
 
-  const hold: LiveHold = new HeldLeases(leases, input, {
-    within: (work) => engine.running.run({ hold, outer: engine.running.getStore() }, work),
-    settle(result) {
-      settling ??= settle(result)
-      return settling
-    },
-    holds: (rowKey) =>
-      settling ? undefined : leases.find((lease) => !lease.lost && lease.rows.some((row) => row.key === rowKey))?.name,
-    ended,
-  })
-  if (leases.length > 0) arm()
-  else markEnded()
-  return hold
+export function createHold(engine: Engine, input: HoldInput): LiveHold {
+  return new HeldLeases(engine, input)
 }
 
 /** For a handler that runs without any lease: the store is down and the user chose that over a 503, or nothing is left to key on. */
@@ -304,5 +322,6 @@ export function createHoldOfNothing(engine: Engine, turn: Turn): LiveHold {
     sentAt: engine.port.now(),
     freed: () => undefined,
     completed: () => undefined,
+    ended: () => undefined,
   })
 }

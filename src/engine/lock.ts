@@ -11,6 +11,7 @@ import type { Lease } from './lease.ts'
 import { type ResolvedOptions, resolveOptions, type SessionLockOptions } from './options.ts'
 import { deliveryOf, type RunKey } from './plan.ts'
 import { pause } from './port.ts'
+import { trackHandlers } from './running.ts'
 
 /** What `lock.run` resolves to. */
 export type RunResult<Value> =
@@ -82,6 +83,12 @@ export interface WaitOptions {
  * app.use('/webhook', express.json(), sessionLock(lock))
  */
 export function createSessionLock(options: SessionLockOptions = {}): SessionLock {
+  trackHandlers()
+  return createLock(options)
+}
+
+/** For a middleware of its own: no handler has this lock in hands, unless {@link trackHandlers} is called. */
+export function createLock(options: SessionLockOptions): SessionLock {
   const resolved = resolveOptions(options)
   const engine = createEngine(resolved)
   const claims = createClaims(engine)
@@ -92,9 +99,8 @@ export function createSessionLock(options: SessionLockOptions = {}): SessionLock
   async function close(): Promise<void> {
     claims.stop()
     stopCleaning()
-    const handlers = Promise.all([...claims.holds()].map((hold) => hold.ended))
-    await Promise.race([handlers, pause(resolved.port, resolved.closeTimeoutMs)])
-    const left = claims.holds().size
+    await Promise.race([claims.allEnded(), pause(resolved.port, resolved.closeTimeoutMs)])
+    const left = claims.counts().holding
     if (left > 0)
       resolved.logger.warn(
         { node: resolved.nodeId, left },

@@ -34,7 +34,8 @@ export function keepRawBody(request: IncomingMessage, _response: ServerResponse,
 /** The parsed body, or the refusal of one that cannot be read. */
 export type BodyRead = { readonly body: unknown } | { readonly refusal: Answer; readonly cause: unknown }
 
-export type BodyReader = (request: RequestLike, response: ServerResponse) => Promise<BodyRead>
+/** At once where somebody has read the body. */
+export type BodyReader = (request: RequestLike, response: ServerResponse) => BodyRead | Promise<BodyRead>
 
 type Parser = (request: IncomingMessage, response: ServerResponse, next: (error?: unknown) => void) => void
 
@@ -44,8 +45,9 @@ export function createBodyReader(limitBytes: number): BodyReader {
     bodyParser.json({ limit: limitBytes, verify: keepRawBody, type: JSON_TYPES }),
     bodyParser.urlencoded({ limit: limitBytes, verify: keepRawBody, type: FORM_TYPES, extended: false }),
   ]
-  return async (request, response) => {
-    if (!isUnread(request)) return { body: parsedBody(request) }
+  return (request, response) => (isUnread(request) ? read(request, response) : { body: parsedBody(request) })
+
+  async function read(request: RequestLike, response: ServerResponse): Promise<BodyRead> {
     const before = request.body
     try {
       for (const parser of parsers) {

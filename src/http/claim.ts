@@ -5,9 +5,10 @@
 import type { Delivery, DeliveryMessage, DeliveryOutcome, Hold } from '../engine/delivery.ts'
 import { KeyError } from '../engine/errors.ts'
 import type { Lease } from '../engine/lease.ts'
-import { createSessionLock, type SessionLock } from '../engine/lock.ts'
+import { createLock, type SessionLock } from '../engine/lock.ts'
 import type { SessionLockOptions } from '../engine/options.ts'
-import { type DeliveryWait, waitFor } from './deadline.ts'
+import { trackHandlers } from '../engine/running.ts'
+import { waitFor } from './deadline.ts'
 import { type Answer, duplicateAnswer, handshakeAnswer, refuse, refuseError } from './decision.ts'
 import type { Exchange, RequestLock } from './exchange.ts'
 import { type HandlerRun, watchHandler } from './finish.ts'
@@ -46,9 +47,24 @@ export function lockFor(lockOrOptions: ClaimingLock | SessionLockOptions | undef
   return defaultLock
 }
 
+/** Puts the lock on its middleware. Whoever takes it from there may claim with it, within a handler too. */
+export function withLock<Middleware extends object, Lock extends ClaimingLock>(
+  middleware: Middleware,
+  lock: Lock,
+): Middleware & { readonly lock: Lock } {
+  Object.defineProperty(middleware, 'lock', {
+    enumerable: true,
+    get() {
+      trackHandlers()
+      return lock
+    },
+  })
+  return middleware as Middleware & { readonly lock: Lock }
+}
+
 /** Opened at once: a wrong password is better seen in the log of the deploy than in that of the first message. */
 function openedLock(options: SessionLockOptions): SessionLock {
-  const lock = createSessionLock(options)
+  const lock = createLock(options)
   lock.ready().catch((error: unknown) => {
     lock.log.error({ err: error }, 'failed to open the store; every delivery is answered 503 until it can be opened')
   })
@@ -60,7 +76,8 @@ export function createClaimer(lock: ClaimingLock): Claimer {
   const receive: Receiver = createReceiver(lock.options, lock.log)
 
   return async (exchange) => {
-    const read = await exchange.read()
+    const reading = exchange.read()
+    const read = reading instanceof Promise ? await reading : reading
     if ('refusal' in read) return refused(read.refusal, 'failed to read the body', read.cause)
     const received = receive(read.incoming)
     if (received.outcome === 'untouched') return 'untouched'
@@ -75,8 +92,12 @@ export function createClaimer(lock: ClaimingLock): Claimer {
       return refused(refuse('invalid-key', received), `failed to read a ${received.provider} delivery`)
     }
     const { delivery, preset, reduce } = received
-    const outcome = await claimed(delivery, waitFor(preset, lock.options))
-    if ('refusal' in outcome) return refused(outcome.refusal)
+    let outcome: DeliveryOutcome
+    try {
+      outcome = await lock.claim(delivery, waitFor(preset, lock.options))
+    } catch (error) {
+      return refused(refusalOf(error, delivery))
+    }
     if (outcome.outcome === 'unkeyed') return 'untouched'
     const policy = replayPolicy(lock.options, preset, read.incoming)
     if (outcome.outcome !== 'acquired') return answer(exchange, outcome, policy)
@@ -93,16 +114,12 @@ export function createClaimer(lock: ClaimingLock): Claimer {
     }
   }
 
-  async function claimed(delivery: Delivery, wait: DeliveryWait): Promise<DeliveryOutcome | { refusal: Answer }> {
-    try {
-      return await lock.claim(delivery, wait)
-    } catch (error) {
-      const refusal = refuseError(error)
-      if (!refusal) throw error
-      if (error instanceof KeyError)
-        lock.log.error({ err: error, provider: delivery.provider }, 'failed to key a delivery')
-      return { refusal }
-    }
+  /** The answer in place of an outcome, for errors that have one. */
+  function refusalOf(error: unknown, { provider }: Delivery): Answer {
+    const refusal = refuseError(error)
+    if (!refusal) throw error
+    if (error instanceof KeyError) lock.log.error({ err: error, provider }, 'failed to key a delivery')
+    return refusal
   }
 
   async function answer(
@@ -148,25 +165,37 @@ class ShownLock implements RequestLock {
   readonly duplicates: readonly DeliveryMessage[]
   readonly leases: readonly Lease[]
   readonly fencingToken: number
-  readonly waitUntil: HandlerRun['waitUntil']
-  readonly fail: HandlerRun['fail']
+  readonly #run: HandlerRun
   readonly #hold: Hold
+  /** Often taken out: `const { waitUntil } = req.sessionLock`. */
+  #waitUntil: RequestLock['waitUntil'] | undefined
+  #fail: RequestLock['fail'] | undefined
 
   constructor({ provider, messages }: Delivery, hold: Hold, run: HandlerRun) {
-    const at = (positions: readonly number[]) => positions.flatMap((position) => messages[position] ?? [])
     this.provider = provider
-    this.messages = at(hold.fresh)
-    this.duplicates = at(hold.duplicates)
+    this.messages = hold.fresh.length === messages.length ? messages : at(messages, hold.fresh)
+    this.duplicates = at(messages, hold.duplicates)
     this.leases = hold.leases
     this.fencingToken = hold.fencingToken
-    this.waitUntil = run.waitUntil
-    this.fail = run.fail
+    this.#run = run
     this.#hold = hold
   }
 
   get signal(): AbortSignal {
     return this.#hold.signal
   }
+  get waitUntil(): RequestLock['waitUntil'] {
+    this.#waitUntil ??= (promise) => this.#run.waitUntil(promise)
+    return this.#waitUntil
+  }
+  get fail(): RequestLock['fail'] {
+    this.#fail ??= (error) => this.#run.fail(error)
+    return this.#fail
+  }
+}
+
+function at(messages: readonly DeliveryMessage[], positions: readonly number[]): DeliveryMessage[] {
+  return positions.map((position) => messages[position] as DeliveryMessage)
 }
 
 /** What a body parser calls its error; its message would quote the body. */

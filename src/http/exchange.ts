@@ -19,8 +19,8 @@ export interface Exchange {
   readonly request: object
   /** What the hooks `onDuplicate` and `onBusy` are given. */
   readonly hookArguments: readonly [request: unknown, response: unknown]
-  /** Reads the body where nobody has. */
-  read(): Promise<ExchangeRead>
+  /** Reads the body where nobody has; where somebody has, it is there at once. */
+  read(): ExchangeRead | Promise<ExchangeRead>
   /** Gives the handler this body in place of the one that came. */
   replaceBody(reduced: unknown): void
   /** Shows the handler what is held. */

@@ -6,10 +6,10 @@ import type { Request as ExpressRequest, Response as ExpressResponse, NextFuncti
 import type { SessionLock } from '../engine/lock.ts'
 import type { SessionLockOptions } from '../engine/options.ts'
 import { createBodyReader } from './body.ts'
-import { type Claimed, type ClaimingLock, createClaimer, isClaimable, lockFor, runOf } from './claim.ts'
+import { type Claimed, type ClaimingLock, createClaimer, isClaimable, lockFor, runOf, withLock } from './claim.ts'
 import type { RequestLock } from './exchange.ts'
 import type { HandlerRun } from './finish.ts'
-import { type NextLike, nodeExchange, type RequestLike } from './node-exchange.ts'
+import { type NextLike, NodeExchange, type RequestLike } from './node-exchange.ts'
 
 export { keepRawBody } from './body.ts'
 export type { ClaimingLock } from './claim.ts'
@@ -59,7 +59,7 @@ export function sessionLock(lockOrOptions?: ClaimingLock | SessionLockOptions): 
       else if (claimed !== 'answered') claimed.hold.within(() => next())
     }, next)
   }
-  return Object.assign(middleware, { lock })
+  return withLock(middleware, lock)
 }
 
 /**
@@ -99,5 +99,5 @@ export function withSessionLock<
 function createNodeClaimer(lock: ClaimingLock): (request: RequestLike, response: ServerResponse) => Promise<Claimed> {
   const claim = createClaimer(lock)
   const readBody = createBodyReader(lock.options.bodyLimitBytes)
-  return (request, response) => claim(nodeExchange(request, response, readBody))
+  return (request, response) => claim(new NodeExchange(request, response, readBody))
 }

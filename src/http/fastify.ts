@@ -3,12 +3,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { parse } from 'node:querystring'
 import { type Readable, Transform } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
-import { createSessionLock, type SessionLock } from '../engine/lock.ts'
+import { createLock, type SessionLock } from '../engine/lock.ts'
 import type { SessionLockOptions } from '../engine/options.ts'
-import { createBodyReader, isKeptType } from './body.ts'
+import { type BodyReader, createBodyReader, isKeptType } from './body.ts'
 import { type ClaimingLock, createClaimer, isClaimable, lockFor, runOf } from './claim.ts'
-import type { Exchange, RequestLock } from './exchange.ts'
-import { nodeExchange, type RequestLike } from './node-exchange.ts'
+import type { Answer } from './decision.ts'
+import type { ExchangeRead, RequestLock } from './exchange.ts'
+import { NodeExchange, type RequestLike } from './node-exchange.ts'
 
 export type { RequestLock } from './exchange.ts'
 
@@ -57,7 +58,7 @@ async function protectRoutes(app: FastifyInstance, options: FastifySessionLockOp
       done()
       return
     }
-    claim(fastifyExchange(request, reply, nodeExchange(request.raw, reply.raw, readBody))).then((claimed) => {
+    claim(new FastifyExchange(request, reply, readBody)).then((claimed) => {
       if (claimed === 'untouched') done()
       else if (claimed !== 'answered') claimed.hold.within(() => done())
     }, done)
@@ -68,7 +69,7 @@ async function protectRoutes(app: FastifyInstance, options: FastifySessionLockOp
 function lockOf(app: FastifyInstance, options: FastifySessionLockOptions): ClaimingLock {
   if ('lock' in options) return options.lock
   if (Object.keys(options).length === 0) return lockFor(undefined)
-  const lock: SessionLock = createSessionLock(options)
+  const lock: SessionLock = createLock(options)
   app.addHook('onClose', () => lock.close())
   return lock
 }
@@ -92,30 +93,41 @@ function keepBytes(request: IncomingMessage, payload: Readable & { receivedEncod
 }
 
 /** Fastify keeps the parsed body on a request of its own, and its headers on its reply. */
-function fastifyExchange(request: FastifyRequest, reply: FastifyReply, exchange: Exchange): Exchange {
-  const raw: RequestLike = request.raw
-  return {
-    ...exchange,
-    hookArguments: [request, reply],
-    read() {
-      raw.originalUrl ??= request.originalUrl
-      raw.body = request.body
-      return exchange.read()
-    },
-    replaceBody(reduced) {
-      exchange.replaceBody(reduced)
-      request.body = raw.body
-    },
-    show(lock) {
-      request.sessionLock = lock
-    },
-    send(answer, own) {
-      if (reply.sent || own === reply) return
-      void reply
-        .code(answer.status)
-        .headers(answer.headers)
-        .send(answer.body || undefined)
-    },
+class FastifyExchange extends NodeExchange {
+  readonly #own: FastifyRequest
+  readonly #reply: FastifyReply
+
+  constructor(request: FastifyRequest, reply: FastifyReply, readBody: BodyReader) {
+    super(request.raw, reply.raw, readBody)
+    this.#own = request
+    this.#reply = reply
+  }
+
+  override get hookArguments(): readonly [unknown, unknown] {
+    return [this.#own, this.#reply]
+  }
+
+  override read(): ExchangeRead | Promise<ExchangeRead> {
+    this.request.originalUrl ??= this.#own.originalUrl
+    this.request.body = this.#own.body
+    return super.read()
+  }
+
+  override replaceBody(reduced: unknown): void {
+    super.replaceBody(reduced)
+    this.#own.body = this.request.body
+  }
+
+  override show(lock: RequestLock): void {
+    this.#own.sessionLock = lock
+  }
+
+  override send(answer: Answer, own?: unknown): void {
+    if (this.#reply.sent || own === this.#reply) return
+    void this.#reply
+      .code(answer.status)
+      .headers(answer.headers)
+      .send(answer.body || undefined)
   }
 }
 

@@ -6,7 +6,7 @@
  */
 import type { Logger } from 'pino'
 import type { HandlerResult, Hold } from '../engine/delivery.ts'
-import type { Exchange } from './exchange.ts'
+import type { Exchange, HandlerEnd } from './exchange.ts'
 import type { CapturedAnswer } from './replay.ts'
 
 /** One handler at work on one response. */
@@ -35,90 +35,122 @@ export function isSuccessByDefault(status: number): boolean {
 
 /** Watches the exchange from before the handler runs until the handler is finished; then settles the hold. */
 export function watchHandler(exchange: Exchange, input: HandlerRunInput): HandlerRun {
-  const { hold, staleAfterMs, log, isSuccess = isSuccessByDefault } = input
-  let pending = 0
-  let isOver = false
-  let isSettled = false
-  let status: number | undefined
-  let captured: CapturedAnswer | undefined
-  let failure: { readonly error: unknown } | undefined
+  return new WatchedRun(exchange, input)
+}
 
-  const fail = (error: unknown): void => {
-    failure ??= { error }
+/** A class, as there is one for each request. */
+class WatchedRun implements HandlerRun {
+  readonly #exchange: Exchange
+  readonly #input: HandlerRunInput
+  #pending = 0
+  #isOver = false
+  #isSettled = false
+  #status: number | undefined
+  #captured: CapturedAnswer | undefined
+  #failure: { readonly error: unknown } | undefined
+
+  constructor(exchange: Exchange, input: HandlerRunInput) {
+    this.#exchange = exchange
+    this.#input = input
+    exchange.onEnd((end) => this.#ended(end))
+    exchange.onDeserted(() => {
+      // A connection also closes after a good end: a timer then would keep the whole request for `staleAfterMs`.
+      if (!this.#isOver) this.#lookAgain(exchange.hasBegun())
+    })
   }
 
-  const over = (): void => {
-    isOver = true
-    // Not at once: `res.sendStatus(200); req.sessionLock.waitUntil(work())` is how bots are written.
-    setImmediate(settleIfFinished)
+  fail(error: unknown): void {
+    this.#failure ??= { error }
   }
 
-  function settleIfFinished(): void {
-    if (isSettled || !isOver || pending > 0) return
-    isSettled = true
-    // It never rejects; and the answer is out, so nobody waits for it.
-    void hold.settle(result())
-  }
-
-  function result(): HandlerResult {
-    try {
-      if (!failure && !(status !== undefined && isSuccess(status))) fail(new Error(`the handler answered ${status}`))
-    } catch (error) {
-      fail(error)
-    }
-    if (failure) return { status: 'failed', error: failure.error }
-    const response = input.toStore?.(captured)
-    return { status: 'completed', ...(response && { response }) }
-  }
-
-  function waitUntil(promise: PromiseLike<unknown>): void {
-    if (isSettled)
+  waitUntil(promise: PromiseLike<unknown>): void {
+    const { log } = this.#input
+    if (this.#isSettled)
       log.error(
         'failed to wait: waitUntil() was called after the message was settled; call it before ending the response',
       )
-    pending += 1
+    this.#pending += 1
     const done = (): void => {
-      pending -= 1
-      settleIfFinished()
+      this.#pending -= 1
+      this.settleIfFinished()
     }
     Promise.resolve(promise).then(done, (error: unknown) => {
-      if (isSettled) log.error({ err: error }, 'failed after the message was settled: the promise given to waitUntil()')
-      fail(error)
+      if (this.#isSettled)
+        log.error({ err: error }, 'failed after the message was settled: the promise given to waitUntil()')
+      this.fail(error)
       done()
     })
   }
 
-  function follow(handler: PromiseLike<unknown>): void {
-    Promise.resolve(handler).then(undefined, over)
-    waitUntil(handler)
+  follow(handler: PromiseLike<unknown>): void {
+    Promise.resolve(handler).then(undefined, () => this.#over())
+    this.waitUntil(handler)
   }
 
-  exchange.onEnd((end) => {
-    if (end.failure) fail(end.failure)
-    if (status === undefined) captured = end.answer
-    status ??= end.status
-    over()
-  })
-  exchange.onDeserted(() => {
-    // A connection also closes after a good end: a timer then would keep the whole request for `staleAfterMs`.
-    if (!isOver) lookAgain(exchange.hasBegun())
-  })
+  settleIfFinished(): void {
+    if (this.#isSettled || !this.#isOver || this.#pending > 0) return
+    this.#isSettled = true
+    // It never rejects; and the answer is out, so nobody waits for it.
+    void this.#input.hold.settle(this.#result())
+  }
+
+  #ended(end: HandlerEnd): void {
+    if (end.failure) this.fail(end.failure)
+    if (this.#status === undefined) this.#captured = end.answer
+    this.#status ??= end.status
+    this.#over()
+  }
+
+  #over(): void {
+    this.#isOver = true
+    settleSoon(this)
+  }
+
+  #result(): HandlerResult {
+    const { isSuccess = isSuccessByDefault, toStore } = this.#input
+    const status = this.#status
+    try {
+      if (!this.#failure && !(status !== undefined && isSuccess(status)))
+        this.fail(new Error(`the handler answered ${status}`))
+    } catch (error) {
+      this.fail(error)
+    }
+    if (this.#failure) return { status: 'failed', error: this.#failure.error }
+    const response = toStore?.(this.#captured)
+    return response ? { status: 'completed', response } : COMPLETED
+  }
 
   /**
    * The client is gone, and the handler may have been told so: `pipeline(stream, res)` gives up without
    * ending the response. Whoever has begun to answer and has not ended by then will not.
    */
-  function lookAgain(hadBegun: boolean): void {
+  #lookAgain(hadBegun: boolean): void {
+    const { hold, staleAfterMs } = this.#input
     const timer = setTimeout(() => {
-      if (isOver || hold.signal.aborted) return
-      if (!hadBegun || pending > 0) lookAgain(exchange.hasBegun())
+      if (this.#isOver || hold.signal.aborted) return
+      if (!hadBegun || this.#pending > 0) this.#lookAgain(this.#exchange.hasBegun())
       else {
-        fail(new Error('the connection was closed in the middle of the answer, and the handler never ended it'))
-        over()
+        this.fail(new Error('the connection was closed in the middle of the answer, and the handler never ended it'))
+        this.#over()
       }
     }, staleAfterMs)
     timer.unref()
   }
+}
 
-  return { waitUntil, follow, fail }
+const COMPLETED: HandlerResult = { status: 'completed' }
+
+/** Handlers that have ended in this turn of the event loop. */
+let over: WatchedRun[] = []
+
+/** Not at once: `res.sendStatus(200); req.sessionLock.waitUntil(work())` is how bots are written. */
+function settleSoon(run: WatchedRun): void {
+  if (over.length === 0) setImmediate(settleAll)
+  over.push(run)
+}
+
+function settleAll(): void {
+  const runs = over
+  over = []
+  for (const run of runs) run.settleIfFinished()
 }

@@ -2,7 +2,7 @@
 import type { Context, Next } from 'hono'
 import type { SessionLock } from '../engine/lock.ts'
 import type { SessionLockOptions } from '../engine/options.ts'
-import { type ClaimingLock, createClaimer, isClaimable, lockFor } from './claim.ts'
+import { type ClaimingLock, createClaimer, isClaimable, lockFor, withLock } from './claim.ts'
 import type { RequestLock } from './exchange.ts'
 import { fetchExchange } from './fetch-exchange.ts'
 
@@ -64,5 +64,5 @@ export function sessionLock(lockOrOptions?: ClaimingLock | SessionLockOptions): 
     context.res = answer
     return undefined
   }
-  return Object.assign(middleware, { lock })
+  return withLock(middleware, lock)
 }

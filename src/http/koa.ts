@@ -2,10 +2,11 @@
 import type { ServerResponse } from 'node:http'
 import type { SessionLock } from '../engine/lock.ts'
 import type { SessionLockOptions } from '../engine/options.ts'
-import { createBodyReader } from './body.ts'
-import { type ClaimingLock, createClaimer, isClaimable, lockFor } from './claim.ts'
-import type { Exchange, RequestLock } from './exchange.ts'
-import { nodeExchange, type RequestLike } from './node-exchange.ts'
+import { type BodyReader, createBodyReader } from './body.ts'
+import { type ClaimingLock, createClaimer, isClaimable, lockFor, withLock } from './claim.ts'
+import type { Answer } from './decision.ts'
+import type { ExchangeRead, RequestLock } from './exchange.ts'
+import { NodeExchange, type RequestLike } from './node-exchange.ts'
 
 export type { RequestLock } from './exchange.ts'
 
@@ -46,7 +47,7 @@ export function sessionLock(lockOrOptions?: ClaimingLock | SessionLockOptions): 
   const readBody = createBodyReader(lock.options.bodyLimitBytes)
   const middleware = async (context: KoaContextLike, next: () => Promise<unknown>): Promise<void> => {
     const claimed = isClaimable(lock, context.req, context.req.method)
-      ? await claim(koaExchange(context, nodeExchange(context.req, context.res, readBody)))
+      ? await claim(new KoaExchange(context, readBody))
       : 'untouched'
     if (claimed === 'answered') return
     if (claimed === 'untouched') {
@@ -57,36 +58,50 @@ export function sessionLock(lockOrOptions?: ClaimingLock | SessionLockOptions): 
     claimed.run.follow(handled)
     await handled
   }
-  return Object.assign(middleware, { lock })
+  return withLock(middleware, lock)
 }
 
 /** Koa keeps the parsed body on an object of its own, and answers last. */
-function koaExchange(context: KoaContextLike, exchange: Exchange): Exchange {
-  const { req, request, originalUrl } = context
-  const before = { status: context.status, body: context.body }
-  return {
-    ...exchange,
-    hookArguments: [context, context],
-    read() {
-      req.originalUrl ??= originalUrl
-      req.body ??= request.body
-      req.rawBody ??= request.rawBody
-      return exchange.read().finally(() => {
-        request.body = req.body
-      })
-    },
-    replaceBody(reduced) {
-      exchange.replaceBody(reduced)
+class KoaExchange extends NodeExchange {
+  readonly #context: KoaContextLike
+  readonly #before: { readonly status: number; readonly body: unknown }
+
+  constructor(context: KoaContextLike, readBody: BodyReader) {
+    super(context.req, context.res, readBody)
+    this.#context = context
+    this.#before = { status: context.status, body: context.body }
+  }
+
+  override get hookArguments(): readonly [unknown, unknown] {
+    return [this.#context, this.#context]
+  }
+
+  override async read(): Promise<ExchangeRead> {
+    const { req, request, originalUrl } = this.#context
+    req.originalUrl ??= originalUrl
+    req.body ??= request.body
+    req.rawBody ??= request.rawBody
+    try {
+      return await super.read()
+    } finally {
       request.body = req.body
-    },
-    show(lock) {
-      context.sessionLock = lock
-      context.state.sessionLock = lock
-    },
-    send(answer) {
-      if (context.status !== before.status || context.body !== before.body) return
-      context.respond = false
-      exchange.send(answer)
-    },
+    }
+  }
+
+  override replaceBody(reduced: unknown): void {
+    super.replaceBody(reduced)
+    this.#context.request.body = this.request.body
+  }
+
+  override show(lock: RequestLock): void {
+    this.#context.sessionLock = lock
+    this.#context.state.sessionLock = lock
+  }
+
+  override send(answer: Answer): void {
+    const { status, body } = this.#before
+    if (this.#context.status !== status || this.#context.body !== body) return
+    this.#context.respond = false
+    super.send(answer)
   }
 }

@@ -1,10 +1,10 @@
 /** The exchange of everything that answers through Node's own `ServerResponse`. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { IncomingDelivery } from '../providers/provider.ts'
-import type { BodyReader } from './body.ts'
+import type { BodyRead, BodyReader } from './body.ts'
 import { captureAnswer } from './capture.ts'
 import type { Answer } from './decision.ts'
-import type { Exchange, RequestLock } from './exchange.ts'
+import type { Exchange, ExchangeRead, HandlerEnd, RequestLock } from './exchange.ts'
 import { forceAnswer } from './force.ts'
 import type { CapturedAnswer } from './replay.ts'
 
@@ -20,39 +20,83 @@ export interface RequestLike extends IncomingMessage {
 /** Goes on to the next handler, or to the error handlers. */
 export type NextLike = (error?: unknown) => void
 
-/** Makes the exchange of one request. A framework that keeps the body or the lock elsewhere replaces a part. */
-export function nodeExchange(request: RequestLike, response: ServerResponse, readBody: BodyReader): Exchange {
-  let hasBegunUnseen = (): boolean => false
-  let captured: (() => CapturedAnswer | undefined) | undefined
-  return {
-    request,
-    hookArguments: [request, response],
-    async read() {
-      const read = await readBody(request, response)
-      return 'refusal' in read ? read : { incoming: deliveryFrom(request, read.body) }
-    },
-    /** A new body in place of the old, which may be somebody else's too; text stays text, bytes stay bytes. */
-    replaceBody(reduced) {
-      if (typeof request.body === 'string') request.body = JSON.stringify(reduced)
-      else if (request.body instanceof Uint8Array) request.body = Buffer.from(JSON.stringify(reduced))
-      else request.body = reduced
-    },
-    show(lock) {
-      request.sessionLock = lock
-    },
-    send: (answer) => send(response, answer),
-    force(answer) {
-      hasBegunUnseen = forceAnswer(response, answer)
-    },
-    hasBegun: () => response.headersSent || hasBegunUnseen(),
-    capture() {
-      captured = captureAnswer(response)
-    },
-    onEnd: (ended) => onEnd(response, (status) => ended({ status, answer: captured?.() })),
-    onDeserted(deserted) {
-      if (response.destroyed || response.closed) deserted()
-      else response.once('close', deserted)
-    },
+/**
+ * The exchange of one request. A framework that keeps the body or the lock elsewhere overrides a part. A class,
+ * as there is one for each request.
+ */
+export class NodeExchange implements Exchange {
+  readonly request: RequestLike
+  readonly #response: ServerResponse
+  readonly #readBody: BodyReader
+  #hasBegunUnseen: (() => boolean) | undefined
+  #captured: (() => CapturedAnswer | undefined) | undefined
+
+  constructor(request: RequestLike, response: ServerResponse, readBody: BodyReader) {
+    this.request = request
+    this.#response = response
+    this.#readBody = readBody
+  }
+
+  get hookArguments(): readonly [unknown, unknown] {
+    return [this.request, this.#response]
+  }
+
+  read(): ExchangeRead | Promise<ExchangeRead> {
+    const read = this.#readBody(this.request, this.#response)
+    return read instanceof Promise ? read.then((late) => this.#received(late)) : this.#received(read)
+  }
+
+  #received(read: BodyRead): ExchangeRead {
+    return 'refusal' in read ? read : { incoming: deliveryFrom(this.request, read.body) }
+  }
+
+  /** A new body in place of the old, which may be somebody else's too; text stays text, bytes stay bytes. */
+  replaceBody(reduced: unknown): void {
+    const { request } = this
+    if (typeof request.body === 'string') request.body = JSON.stringify(reduced)
+    else if (request.body instanceof Uint8Array) request.body = Buffer.from(JSON.stringify(reduced))
+    else request.body = reduced
+  }
+
+  show(lock: RequestLock): void {
+    this.request.sessionLock = lock
+  }
+
+  send(answer: Answer, _own?: unknown): void {
+    const response = this.#response
+    if (response.headersSent || response.writableEnded) return
+    response.writeHead(answer.status, answer.headers)
+    response.end(answer.body)
+  }
+
+  force(answer: Answer): void {
+    this.#hasBegunUnseen = forceAnswer(this.#response, answer)
+  }
+
+  hasBegun(): boolean {
+    return this.#response.headersSent || this.#hasBegunUnseen?.() === true
+  }
+
+  capture(): void {
+    this.#captured = captureAnswer(this.#response)
+  }
+
+  /** Neither `finish` nor `close` will do: see `finish.ts`. So it is the call of `end` itself. */
+  onEnd(ended: (end: HandlerEnd) => void): void {
+    const response = this.#response
+    const { end } = response
+    response.end = ((...chunk: Parameters<typeof end>) => {
+      const status = response.statusCode
+      const result = Reflect.apply(end, response, chunk)
+      ended({ status, answer: this.#captured?.() })
+      return result
+    }) as typeof end
+  }
+
+  onDeserted(deserted: () => void): void {
+    const response = this.#response
+    if (response.destroyed || response.closed) deserted()
+    else response.once('close', deserted)
   }
 }
 
@@ -66,21 +110,4 @@ function deliveryFrom(request: RequestLike, body: unknown): IncomingDelivery {
     body,
     rawBody: rawBody instanceof Uint8Array ? rawBody : typeof rawBody === 'string' ? Buffer.from(rawBody) : undefined,
   }
-}
-
-function send(response: ServerResponse, answer: Answer): void {
-  if (response.headersSent || response.writableEnded) return
-  response.writeHead(answer.status, answer.headers)
-  response.end(answer.body)
-}
-
-/** Neither `finish` nor `close` will do: see `finish.ts`. So it is the call of `end` itself. */
-function onEnd(response: ServerResponse, ended: (status: number) => void): void {
-  const { end } = response
-  response.end = ((...chunk: Parameters<typeof end>) => {
-    const status = response.statusCode
-    const result = Reflect.apply(end, response, chunk)
-    ended(status)
-    return result
-  }) as typeof end
 }

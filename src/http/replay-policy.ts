@@ -21,7 +21,14 @@ export function replayPolicy(
 ): ReplayPolicy {
   const captures = options.replay === 'auto' ? replaysByItself(preset, incoming) : options.replay
   const compares = options.comparePayload || preset?.comparesPayload
-  const payloadHash = compares ? hashPayload(incoming.rawBody, incoming.body) : undefined
+  if (compares) return createPolicy(captures, hashPayload(incoming.rawBody, incoming.body))
+  return captures ? CAPTURES : PLAIN
+}
+
+const PLAIN = createPolicy(false, undefined)
+const CAPTURES = createPolicy(true, undefined)
+
+function createPolicy(captures: boolean, payloadHash: string | undefined): ReplayPolicy {
   return {
     captures,
     toStore(answer) {
