@@ -2,7 +2,7 @@
  * Claims: from a delivery's arrival to its outcome. A turn stands in the lines of its rows and
  * messages, asks the store when it is first in all of them, and waits up to `lockWaitMs`.
  */
-import { type Claim, type CompletedMessage, type PartVerdict, StoreError } from '../store/store.ts'
+import { type Claim, type ClaimVerdict, type CompletedMessage, type PartVerdict, StoreError } from '../store/store.ts'
 import { withAliases } from './alias.ts'
 import type { Delivery, DeliveryOutcome } from './delivery.ts'
 import type { Engine } from './engine.ts'
@@ -10,7 +10,7 @@ import { ClosedError, ReentryError } from './errors.ts'
 import { giveBack } from './give-back.ts'
 import { type Acquired, createHold, createHoldOfNothing } from './hold.ts'
 import { createLines } from './lines.ts'
-import { type Plan, type PlannedPart, planDelivery } from './plan.ts'
+import { lineOfMessage, type Plan, type PlannedPart, planDelivery } from './plan.ts'
 import { createRemembered } from './remembered.ts'
 import { createReport, type OutcomeCounts } from './report.ts'
 import { runningNow } from './running.ts'
@@ -18,7 +18,10 @@ import {
   heldRows,
   isCompleted,
   lineKeys,
-  lineOfMessage,
+  linesOf,
+  NONE,
+  noteCompleted,
+  openPart,
   positions,
   RETRY_AFTER_MS,
   type Reason,
@@ -26,12 +29,18 @@ import {
   type Said,
   type Turn,
   withheldOf,
+  withhold,
   worst,
 } from './turn.ts'
 
+export interface ClaimWait {
+  readonly lockWaitMs: number
+  /** Where the store has not answered by then, the claim is refused rather than waited for. */
+  readonly answerWithinMs?: number | undefined
+}
+
 export interface Claims {
-  /** `answerWithinMs`: where the store has not answered by then, the claim is refused rather than waited for. */
-  claim(delivery: Delivery, wait: { lockWaitMs: number; answerWithinMs?: number | undefined }): Promise<DeliveryOutcome>
+  claim(delivery: Delivery, wait: ClaimWait): Promise<DeliveryOutcome>
   /** Refuses everybody who waits, and all who come; those who hold go on. */
   stop(): void
   /** Resolves when nothing is in hand any more. */
@@ -43,11 +52,7 @@ export function createClaims(engine: Engine): Claims {
   const { port, options } = engine
   const report = createReport(engine)
   let isTold = false
-  const lines = createLines<Turn>(
-    port,
-    (turn) => void ask(turn),
-    () => isTold,
-  )
+  const lines = createLines<Turn>(port, ask, () => isTold)
   engine.whenOpened((store) => {
     store.listen?.(lines.askNow)
     isTold = store.listen !== undefined
@@ -60,25 +65,25 @@ export function createClaims(engine: Engine): Claims {
   let stopped = false
   let largestToken = 0
 
-  async function claim(
-    delivery: Delivery,
-    { lockWaitMs, answerWithinMs }: { lockWaitMs: number; answerWithinMs?: number | undefined },
-  ): Promise<DeliveryOutcome> {
-    const enteredAt = port.now()
-    const plan = planDelivery(options.alias ? await withAliases(delivery, options.alias) : delivery, options.scope)
+  async function claim(delivery: Delivery, wait: ClaimWait): Promise<DeliveryOutcome> {
+    return enter(options.alias ? await withAliases(delivery, options.alias) : delivery, wait, port.now())
+  }
+
+  function enter(delivery: Delivery, { lockWaitMs, answerWithinMs }: ClaimWait, enteredAt: number) {
+    const plan = planDelivery(delivery, options.scope)
     if (stopped) throw new ClosedError()
-    if (plan.parts.length === 0) return { outcome: 'unkeyed' }
+    if (plan.parts.length === 0) return { outcome: 'unkeyed' } as const
     refuseReentry(plan)
     const completed = remembered.of(plan)
-    const parts = plan.parts.filter((part) => !isCompleted(completed, part))
-    return new Promise((resolve, reject) => {
+    const parts = completed.size === 0 ? plan.parts : plan.parts.filter((part) => !isCompleted(completed, part))
+    return new Promise<DeliveryOutcome>((resolve, reject) => {
       const turn: Turn = {
         plan,
         parts,
-        keys: new Set(parts.flatMap(lineKeys)),
+        keys: linesOf(parts),
         state: 'waiting',
         completed,
-        withheld: new Map(),
+        withheld: NONE,
         owner: port.randomId(),
         enteredAt,
         deadlineAt: enteredAt + lockWaitMs,
@@ -122,7 +127,7 @@ export function createClaims(engine: Engine): Claims {
     }
     waitForDeadline(turn)
     for (const part of turn.parts) {
-      for (const message of part.messages) if (isFirst(turn, message.key)) void look(message.key)
+      for (const message of part.messages) if (isFirst(turn, message.line)) void look(message.key)
     }
   }
 
@@ -136,8 +141,8 @@ export function createClaims(engine: Engine): Claims {
   }
 
   /** Whoever comes with a message that somebody else came with before is told what he is told. */
-  function isFirst(turn: Turn, messageKey: string): boolean {
-    for (const other of lines.inLine(lineOfMessage(messageKey))) return other === turn
+  function isFirst(turn: Turn, line: string): boolean {
+    for (const other of lines.inLine(line)) return other === turn
     return false
   }
 
@@ -156,11 +161,11 @@ export function createClaims(engine: Engine): Claims {
     for (const message of completed) {
       for (const turn of [...lines.inLine(lineOfMessage(message.key))]) {
         if (turn.state !== 'waiting') continue
-        turn.completed.set(message.key, message)
+        noteCompleted(turn, message)
         dropCompleted(turn)
         if (turn.parts.length === 0) finishWithout(turn)
         // What it waited for may have been this message alone.
-        else lines.enter(turn)
+        else lines.startIfFree(turn)
       }
     }
   }
@@ -170,17 +175,18 @@ export function createClaims(engine: Engine): Claims {
     if (open.length < turn.parts.length) keepParts(turn, open)
   }
 
-  function keepParts(turn: Turn, parts: PlannedPart[]): void {
+  function keepParts(turn: Turn, parts: readonly PlannedPart[]): void {
     turn.parts = parts
-    const kept = new Set(parts.flatMap(lineKeys))
+    const kept = new Set(linesOf(parts))
+    if (kept.size === turn.keys.length) return
     lines.leave(
       turn,
-      [...turn.keys].filter((key) => !kept.has(key)),
+      turn.keys.filter((key) => !kept.has(key)),
     )
   }
 
   /** Asks the store. The turn is first in all its lines, and keeps that place until the answer is in. */
-  async function ask(turn: Turn): Promise<void> {
+  function ask(turn: Turn): void {
     const sentAt = port.now()
     const request: Claim = {
       owner: turn.owner,
@@ -190,29 +196,30 @@ export function createClaims(engine: Engine): Claims {
       staleAfterMs: options.staleAfterMs,
       tokenAbove: largestToken,
     }
-    try {
-      const verdict = await engine.claims.submit(request)
-      if (port.now() - sentAt >= options.staleAfterMs) {
-        const text = 'session-lock: the store answered a claim only after its lease had run out'
-        throw new StoreError('unreachable', text, { answerLost: true })
-      }
-      if (turn.state === 'gone') void giveBack(engine, request)
-      else
-        decided(
-          turn,
-          request,
-          turn.parts.map((part, index) => ({ part, said: verdict[index] as PartVerdict })),
-          sentAt,
-        )
-    } catch (error) {
-      if (error instanceof StoreError && error.answerLost) void giveBack(engine, request)
-      if (turn.state !== 'gone') failed(turn, error)
+    engine.claims
+      .submit(request)
+      .then((verdict) => answered(turn, request, verdict, sentAt))
+      .catch((error: unknown) => {
+        if (error instanceof StoreError && error.answerLost) void giveBack(engine, request)
+        if (turn.state !== 'gone') failed(turn, error)
+      })
+  }
+
+  function answered(turn: Turn, request: Claim, verdict: ClaimVerdict, sentAt: number): void {
+    if (port.now() - sentAt >= options.staleAfterMs) {
+      const text = 'session-lock: the store answered a claim only after its lease had run out'
+      throw new StoreError('unreachable', text, { answerLost: true })
+    }
+    if (turn.state === 'gone') void giveBack(engine, request)
+    else {
+      const answers = turn.parts.map((part, index) => ({ part, said: verdict[index] as PartVerdict }))
+      decided(turn, request, answers, sentAt)
     }
   }
 
   function decided(turn: Turn, request: Claim, answers: readonly Said[], sentAt: number): void {
     const completed = answers.flatMap(({ said }) => said.completed)
-    for (const message of completed) turn.completed.set(message.key, message)
+    for (const message of completed) noteCompleted(turn, message)
     noteHolders(answers)
     if (answers.some(({ said }) => said.outcome === 'acquired')) acquire(turn, request, answers, sentAt)
     else if (answers.some(({ said }) => said.outcome === 'held')) held(turn, answers)
@@ -238,8 +245,7 @@ export function createClaims(engine: Engine): Claims {
   function held(turn: Turn, answers: readonly Said[]): void {
     const timeIsUp = port.now() >= turn.deadlineAt
     if (stopped || turn.final || (timeIsUp && turn.parts.length === 1)) {
-      for (const answer of answers)
-        if (answer.said.outcome === 'held') turn.withheld.set(answer.part, reasonSaid(answer))
+      for (const answer of answers) if (answer.said.outcome === 'held') withhold(turn, answer.part, reasonSaid(answer))
       refuse(turn, worst(turn.withheld.values()))
       return
     }
@@ -253,19 +259,19 @@ export function createClaims(engine: Engine): Claims {
   function finalize(turn: Turn): void {
     turn.final = true
     const free = turn.parts.filter((part) => lineKeys(part).every(lines.isFree))
-    for (const part of turn.parts) if (!free.includes(part)) turn.withheld.set(part, reasonKnown(turn, part))
+    for (const part of turn.parts) if (!free.includes(part)) withhold(turn, part, reasonKnown(turn, part))
     if (free.length === 0) refuse(turn, worst(turn.withheld.values()))
     else {
       keepParts(turn, free)
       // Leaving a line lets others go, who may take what was free a moment ago.
-      if (!lines.enter(turn)) finalize(turn)
+      if (!lines.startIfFree(turn)) finalize(turn)
     }
   }
 
   /** What this process knows of a part that it cannot have now. */
   function reasonKnown(turn: Turn, part: PlannedPart): Reason {
     for (const message of part.messages) {
-      const other = lines.current(lineOfMessage(message.key))
+      const other = lines.current(message.line)
       if (other && other !== turn) return 'in_flight'
       for (const row of part.rows) if (lines.elsewhere(row.key)?.messageKeys.includes(message.key)) return 'in_flight'
     }
@@ -278,16 +284,15 @@ export function createClaims(engine: Engine): Claims {
     const acquired: Acquired[] = []
     for (const answer of answers) {
       const { part, said } = answer
-      if (said.outcome === 'held') turn.withheld.set(part, reasonSaid(answer))
+      if (said.outcome === 'held') withhold(turn, part, reasonSaid(answer))
       if (said.outcome !== 'acquired') continue
       const { fencingToken } = said
       largestToken = Math.max(largestToken, fencingToken)
-      const open = part.messages.filter((message) => !turn.completed.has(message.key))
-      acquired.push({ part: { ...part, messages: open }, fencingToken, takeover: said.takeover !== null })
+      acquired.push({ part: openPart(turn, part), fencingToken, takeover: said.takeover !== null })
       report.acquired(turn, part, said)
     }
     const parts = acquired.map(({ part }) => part)
-    keepParts(turn, parts)
+    if (turn.completed.size > 0 || parts.length < turn.parts.length) keepParts(turn, parts)
     holding += 1
     let left = acquired.length
     const hold = createHold(engine, {
@@ -299,7 +304,7 @@ export function createClaims(engine: Engine): Claims {
       sentAt,
       freed(part, contended) {
         if (contended) for (const row of part.rows) lines.yieldTurn(row.key)
-        lines.leave(turn, lineKeys(part))
+        lines.leave(turn, parts.length === 1 ? turn.keys : lineKeys(part))
       },
       completed(messages) {
         remembered.add(messages, options.retentionMs)

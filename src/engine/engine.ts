@@ -101,7 +101,7 @@ export function createEngine(options: ResolvedOptions): Engine {
       (to, settlements) => to.settle(settlements),
       (settlement, keys) => {
         addRowKeys(settlement, keys)
-        for (const message of settlement.messages) keys.push(`#${message.key}`)
+        for (const message of settlement.messages) keys.push(message.key)
       },
     ),
     store,
@@ -134,6 +134,6 @@ function addRowKeys(item: { readonly rows: ReadonlyArray<{ readonly key: string 
 function addClaimKeys(claim: Claim, keys: string[]): void {
   for (const part of claim.parts) {
     addRowKeys(part, keys)
-    for (const message of part.messages) keys.push(`#${message.key}`)
+    for (const message of part.messages) keys.push(message.key)
   }
 }

@@ -10,7 +10,7 @@ import type { Port, Timer } from './port.ts'
 
 export interface Waiter {
   /** The lines it stands in. */
-  readonly keys: Set<string>
+  keys: readonly string[]
   /** `claiming`: the store is being asked; `holding`: its handler runs. */
   state: 'waiting' | 'claiming' | 'holding' | 'gone'
 }
@@ -24,7 +24,7 @@ export interface HeldElsewhere {
 
 interface Line<Member> {
   /** In order of arrival; the current one included. */
-  readonly waiters: Set<Member>
+  readonly waiters: Member[]
   /** Who is claiming or holding. */
   current: Member | undefined
   /** Set while another process holds the row: the store is asked again when the timer fires. */
@@ -40,6 +40,8 @@ interface Line<Member> {
 export interface Lines<Member extends Waiter> {
   /** Puts a newcomer at the end of its lines; starts it when all of them are free. */
   enter(waiter: Member): boolean
+  /** Starts somebody who stands in his lines already, when all of them are free. */
+  startIfFree(waiter: Member): boolean
   /** The store said that others hold these rows: asks again later, and lets those behind go first where they can. */
   stepBack(waiter: Member, held: ReadonlyMap<string, HeldElsewhere>): void
   /**
@@ -48,7 +50,7 @@ export interface Lines<Member extends Waiter> {
    */
   yieldTurn(key: string): void
   /** Takes a waiter out of some of its lines. */
-  leave(waiter: Member, keys: Iterable<string>): void
+  leave(waiter: Member, keys: readonly string[]): void
   /** Everybody in a line, in order of arrival. */
   inLine(key: string): Iterable<Member>
   /** Who is claiming or holding a line in this process. */
@@ -77,13 +79,20 @@ const YIELD_MS = MAX_POLL_MS + 2 * POLL_GRID_MS
 
 function newLine<Member>(first: Member): Line<Member> {
   return {
-    waiters: new Set([first]),
+    waiters: [first],
     current: undefined,
     elsewhere: undefined,
     polls: 0,
     turns: 0,
     yielding: undefined,
   }
+}
+
+const NO_KEYS: readonly string[] = []
+
+function without(keys: readonly string[], left: readonly string[]): string[] {
+  const gone = new Set(left)
+  return keys.filter((key) => !gone.has(key))
 }
 
 /** `isTold`: does the store call {@link Lines.askNow} when a row is free? */
@@ -112,7 +121,7 @@ export function createLines<Member extends Waiter>(
 
   function dropIfEmpty(key: string, line: Line<Member>): void {
     // Who had turns in a row is remembered while another process waits, though nobody stands here just now.
-    if (line.waiters.size > 0 || line.yielding) return
+    if (line.waiters.length > 0 || line.yielding) return
     line.elsewhere?.timer?.cancel()
     lines.delete(key)
   }
@@ -141,7 +150,7 @@ export function createLines<Member extends Waiter>(
     enter(waiter) {
       for (const key of waiter.keys) {
         const line = lines.get(key)
-        if (line) line.waiters.add(waiter)
+        if (line) line.waiters.push(waiter)
         else lines.set(key, newLine(waiter))
       }
       return startIfFree(waiter)
@@ -155,7 +164,7 @@ export function createLines<Member extends Waiter>(
         const holder = held.get(key)
         if (holder) askLater(key, line, holder)
       }
-      for (const key of [...waiter.keys]) wake(key)
+      for (const key of waiter.keys) wake(key)
     },
     yieldTurn(key) {
       const line = lines.get(key)
@@ -171,11 +180,13 @@ export function createLines<Member extends Waiter>(
       line.yielding = { timer, blocks }
     },
     leave(waiter, keys) {
-      const left = [...keys]
-      for (const key of left) {
-        waiter.keys.delete(key)
+      waiter.keys = waiter.keys.length === keys.length ? NO_KEYS : without(waiter.keys, keys)
+      for (const key of keys) {
         const line = lines.get(key)
-        if (!line?.waiters.delete(waiter)) continue
+        const place = line ? line.waiters.indexOf(waiter) : -1
+        if (!line || place < 0) continue
+        if (place === 0) line.waiters.shift()
+        else line.waiters.splice(place, 1)
         if (line.current === waiter) {
           line.turns += 1
           line.current = undefined
@@ -183,7 +194,7 @@ export function createLines<Member extends Waiter>(
         }
         dropIfEmpty(key, line)
       }
-      for (const key of left) wake(key)
+      for (const key of keys) wake(key)
     },
     inLine: (key) => lines.get(key)?.waiters ?? [],
     current: (key) => lines.get(key)?.current,
@@ -199,6 +210,7 @@ export function createLines<Member extends Waiter>(
       line.elsewhere = { holder: line.elsewhere.holder, timer: undefined }
       wake(key)
     },
+    startIfFree,
     isFree,
   }
 }

@@ -4,10 +4,23 @@ import { type Delivery, type DeliveryMessage, FINGERPRINT_RETENTION_MS } from '.
 import { KeyError } from './errors.ts'
 import { fingerprintKey, messageKey, namedSessionKey, partsOfKey, requireId, sessionKey } from './keys.ts'
 
+/** A message of the claim. */
+export interface PlannedMessage extends MessageRef {
+  /** Where it stands in the delivery. */
+  readonly position: number
+  /** The line that it stands in: apart from that of the row which guards it. */
+  readonly line: string
+}
+
+/** The line of a message. */
+export function lineOfMessage(messageKey: string): string {
+  return `#${messageKey}`
+}
+
 /** A part of the claim, with where its messages stand in the delivery. */
 export interface PlannedPart extends ClaimPart {
   readonly rows: RowWanted[]
-  readonly messages: MessageRef[]
+  readonly messages: PlannedMessage[]
   /** Positions in the delivery; a message of the session without an id has one too. */
   readonly positions: number[]
   /** For people: `prospect · device`, or the message id. */
@@ -19,8 +32,8 @@ export interface PlannedPart extends ClaimPart {
 export interface Plan {
   readonly provider: string
   readonly parts: readonly PlannedPart[]
-  /** Position in the delivery of each message, by message key. */
-  readonly positionOf: ReadonlyMap<string, number>
+  /** How many messages the delivery holds. */
+  readonly size: number
   /** Messages with nothing to key on: the handler sees them, unprotected. */
   readonly unkeyed: readonly number[]
   /** Messages that stand earlier in the same delivery already. */
@@ -33,24 +46,25 @@ export type Scope = 'both' | 'message' | 'session'
 /** Throws a {@link KeyError} for ids of wrong type or size. */
 export function planDelivery(delivery: Delivery, scope: Scope): Plan {
   const provider = requireId('provider', delivery.provider)
+  const { messages } = delivery
   const parts = new Map<string, PlannedPart>()
-  const positionOf = new Map<string, number>()
+  const seen = new Set<string>()
   const unkeyed: number[] = []
   const repeated: number[] = []
-  delivery.messages.forEach((message, position) => {
+  messages.forEach((message, position) => {
     const ids = readIds(message)
-    const ref = scope === 'session' ? undefined : messageRef(provider, ids, message.content)
+    const ref = scope === 'session' ? undefined : messageRef(provider, ids, message.content, position)
     const rows = rowsFor(message, ids, ref, scope, delivery.twins === true)
     if (rows.length === 0) unkeyed.push(position)
-    else if (ref && positionOf.has(ref.key)) repeated.push(position)
+    else if (ref && seen.has(ref.key)) repeated.push(position)
     else {
-      if (ref) positionOf.set(ref.key, position)
+      if (ref) seen.add(ref.key)
       const part = partWith(parts, rows, ref)
       part.positions.push(position)
       if (ref) part.messages.push(ref)
     }
   })
-  return { provider, parts: [...new Set(parts.values())], positionOf, unkeyed, repeated }
+  return { provider, parts: [...new Set(parts.values())], size: messages.length, unkeyed, repeated }
 }
 
 interface Ids {
@@ -79,12 +93,17 @@ function presentId(field: string, value: unknown): string | null {
   return requireId(field, value)
 }
 
-function messageRef(provider: string, ids: Ids, content: unknown): MessageRef | undefined {
+function messageRef(provider: string, ids: Ids, content: unknown, position: number): PlannedMessage | undefined {
   const { id, device } = ids
-  if (id !== null) return { key: messageKey(provider, device, id), provider, device, id }
+  if (id !== null) {
+    const key = messageKey(provider, device, id)
+    return { key, provider, device, id, position, line: lineOfMessage(key) }
+  }
   if (content === undefined || content === null || content === '') return undefined
   const key = fingerprintKey(provider, device, ids.prospect ?? ids.group, content)
-  return { key, provider, device, id: partsOfKey(key)?.[2] ?? key, retentionMs: FINGERPRINT_RETENTION_MS }
+  const hash = partsOfKey(key)?.[2] ?? key
+  const retentionMs = FINGERPRINT_RETENTION_MS
+  return { key, provider, device, id: hash, retentionMs, position, line: lineOfMessage(key) }
 }
 
 /** The rows a message needs: its session's, under every name it goes by; its own where it has no session. */
@@ -102,22 +121,22 @@ function rowsFor(
 }
 
 function sessionRows(ids: Ids): RowWanted[] {
-  const { device, session } = ids
+  const { prospect, prospectAlt, group, device, session } = ids
   if (session !== null) return [{ key: namedSessionKey(session), prospect: session, device: null }]
-  const names = ids.prospect === null ? [ids.group] : [ids.prospect, ids.prospectAlt]
-  return [...new Set(names)]
-    .filter((name) => name !== null)
-    .map((prospect) => ({ key: sessionKey(prospect, device), prospect, device }))
+  const rowOf = (name: string) => ({ key: sessionKey(name, device), prospect: name, device })
+  if (prospect === null) return group === null ? [] : [rowOf(group)]
+  return prospectAlt === null || prospectAlt === prospect ? [rowOf(prospect)] : [rowOf(prospect), rowOf(prospectAlt)]
 }
 
 /** The part that holds these rows: one that has some of them already, two of them joined, or a new one. */
-function partWith(
-  parts: Map<string, PlannedPart>,
-  rows: readonly RowWanted[],
-  ref: MessageRef | undefined,
-): PlannedPart {
+function partWith(parts: Map<string, PlannedPart>, rows: RowWanted[], ref: MessageRef | undefined): PlannedPart {
+  if (!rows.some((row) => parts.has(row.key))) {
+    const part = newPart(rows, ref)
+    for (const row of rows) parts.set(row.key, part)
+    return part
+  }
   const found = new Set(rows.map((row) => parts.get(row.key)).filter((part) => part !== undefined))
-  const [part = newPart(rows, ref), ...others] = found
+  const [part, ...others] = [...found] as [PlannedPart, ...PlannedPart[]]
   for (const other of others) {
     part.rows.push(...other.rows)
     part.messages.push(...other.messages)
@@ -129,12 +148,12 @@ function partWith(
   return part
 }
 
-function newPart(rows: readonly RowWanted[], ref: MessageRef | undefined): PlannedPart {
+function newPart(rows: RowWanted[], ref: MessageRef | undefined): PlannedPart {
   const [first] = rows
   const { prospect = null, device = null } = first ?? {}
   const person = prospect ?? ref?.id ?? ''
   return {
-    rows: [],
+    rows,
     messages: [],
     positions: [],
     name: device === null ? person : `${person} · ${device}`,

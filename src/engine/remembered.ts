@@ -3,10 +3,11 @@ import { LRUCache } from 'lru-cache'
 import type { CompletedMessage } from '../store/store.ts'
 import type { Plan } from './plan.ts'
 import type { Port } from './port.ts'
+import { NONE } from './turn.ts'
 
 export interface Remembered {
   /** Those of a plan's messages that are known to be completed, by key. */
-  of(plan: Plan): Map<string, CompletedMessage>
+  of(plan: Plan): ReadonlyMap<string, CompletedMessage>
   /** Messages that this process has completed just now. */
   add(messages: readonly CompletedMessage[], retentionMs: number): void
 }
@@ -27,14 +28,14 @@ export function createRemembered(port: Port): Remembered {
   })
   return {
     of(plan) {
-      const known = new Map<string, CompletedMessage>()
+      let known: Map<string, CompletedMessage> | undefined
       for (const part of plan.parts) {
         for (const { key } of part.messages) {
           const message = cache.get(key)
-          if (message) known.set(key, message)
+          if (message) known = (known ?? new Map<string, CompletedMessage>()).set(key, message)
         }
       }
-      return known
+      return known ?? NONE
     },
     add(messages, retentionMs) {
       const ttl = Math.min(REMEMBERED_MS, retentionMs)

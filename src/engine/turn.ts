@@ -17,9 +17,9 @@ export interface Said {
 export interface Turn extends Waiter {
   readonly plan: Plan
   /** Those still wanted: a part goes when its messages turn out to be completed, or when time is up for it. */
-  parts: PlannedPart[]
-  readonly completed: Map<string, CompletedMessage>
-  readonly withheld: Map<PlannedPart, Reason>
+  parts: readonly PlannedPart[]
+  completed: ReadonlyMap<string, CompletedMessage>
+  withheld: ReadonlyMap<PlannedPart, Reason>
   readonly owner: string
   readonly enteredAt: number
   readonly deadlineAt: number
@@ -36,19 +36,48 @@ export interface Turn extends Waiter {
 /** A refused message is worth sending again after this long. */
 export const RETRY_AFTER_MS = 2000
 
-/** A message's line is apart from that of the row which guards it. */
-export function lineOfMessage(messageKey: string): string {
-  return `#${messageKey}`
-}
-
 /** The lines a part stands in: its rows' and its messages'. */
 export function lineKeys(part: PlannedPart): string[] {
-  return [...part.rows.map((row) => row.key), ...part.messages.map((message) => lineOfMessage(message.key))]
+  const keys: string[] = []
+  for (const row of part.rows) keys.push(row.key)
+  for (const message of part.messages) keys.push(message.line)
+  return keys
+}
+
+/** The lines of several parts. */
+export function linesOf(parts: readonly PlannedPart[]): string[] {
+  const [first, second] = parts
+  return first && !second ? lineKeys(first) : parts.flatMap(lineKeys)
 }
 
 /** Is everything that a part guards completed? A part of a session alone never is. */
 export function isCompleted(completed: ReadonlyMap<string, CompletedMessage>, part: PlannedPart): boolean {
   return part.messages.length > 0 && part.messages.every((message) => completed.has(message.key))
+}
+
+/** Most turns never have any, and need no map of their own. */
+export const NONE: ReadonlyMap<never, never> = new Map<never, never>()
+
+/** Notes that a message of the turn is completed. */
+export function noteCompleted(turn: Turn, message: CompletedMessage): void {
+  turn.completed = withEntry(turn.completed, message.key, message)
+}
+
+/** Notes why a part is not had. */
+export function withhold(turn: Turn, part: PlannedPart, reason: Reason): void {
+  turn.withheld = withEntry(turn.withheld, part, reason)
+}
+
+/** The same map with one more, unless it is the one that all share. */
+function withEntry<Key, Value>(map: ReadonlyMap<Key, Value>, key: Key, value: Value): ReadonlyMap<Key, Value> {
+  const own = map === NONE ? new Map<Key, Value>() : (map as Map<Key, Value>)
+  return own.set(key, value)
+}
+
+/** The part without those of its messages that turned out to be completed. */
+export function openPart({ completed }: Turn, part: PlannedPart): PlannedPart {
+  if (completed.size === 0) return part
+  return { ...part, messages: part.messages.filter((message) => !completed.has(message.key)) }
 }
 
 /** Several parts, one answer: busy where any is, for then the whole must come again in any case. */
@@ -59,9 +88,14 @@ export function worst(reasons: Iterable<Reason>): Reason {
 
 /** Where the messages stand that the handler is to see, and those it is not to see again. */
 export function positions(turn: Turn, parts: readonly PlannedPart[]): { fresh: number[]; duplicates: number[] } {
-  const { positionOf, unkeyed, repeated } = turn.plan
+  const { unkeyed, repeated, size } = turn.plan
+  if (turn.completed.size === 0 && repeated.length === 0 && parts.length === turn.plan.parts.length) {
+    return { fresh: Array.from({ length: size }, (_, position) => position), duplicates: [] }
+  }
   const duplicates = new Set(repeated)
-  for (const key of turn.completed.keys()) duplicates.add(positionOf.get(key) as number)
+  for (const part of turn.plan.parts) {
+    for (const { key, position } of part.messages) if (turn.completed.has(key)) duplicates.add(position)
+  }
   // A message without an id stands in a part whose other messages are completed: nobody knows that it was handled.
   const completedParts = turn.plan.parts.filter((part) => isCompleted(turn.completed, part))
   const wanted = new Set([...unkeyed, ...[...parts, ...completedParts].flatMap((part) => part.positions)])

@@ -23,17 +23,15 @@ export type Claimed = 'untouched' | 'answered' | { readonly hold: Hold; readonly
 
 export type Claimer = (exchange: Exchange) => Promise<Claimed>
 
-/** Requests whose messages are held: by whichever mount came first. */
-const runs = new WeakMap<object, HandlerRun>()
-
 /** The run that a request is in already, where an earlier middleware has claimed it. */
 export function runOf(request: object): HandlerRun | undefined {
-  return runs.get(request)
+  const { sessionLock: shown } = request as { sessionLock?: unknown }
+  return shown instanceof ShownLock ? shown.run : undefined
 }
 
 /** Is this a request that can bring messages, and not claimed yet? All others pass untouched. */
 export function isClaimable({ options }: ClaimingLock, request: object, method: string | undefined): boolean {
-  return method !== undefined && takesMethod(options, method) && !runs.has(request)
+  return method !== undefined && takesMethod(options, method) && runOf(request) === undefined
 }
 
 /** Two routes with `sessionLock()` must exclude each other, so they share it. */
@@ -153,8 +151,10 @@ function enter(
   if (withheld) exchange.force(refuse(withheld.reason === 'busy' ? 'busy' : 'in-flight', withheld))
   if (policy.captures) exchange.capture()
   const run = watchHandler(exchange, { hold, staleAfterMs, isSuccess, log: lock.log, toStore: policy.toStore })
-  runs.set(exchange.request, run)
-  exchange.show(new ShownLock(delivery, hold, run))
+  const shown = new ShownLock(delivery, hold, run)
+  // Of two middlewares that meet it, the second one sees by this that it is claimed.
+  ;(exchange.request as { sessionLock?: RequestLock }).sessionLock = shown
+  exchange.show(shown)
   return run
 }
 
@@ -183,6 +183,9 @@ class ShownLock implements RequestLock {
 
   get signal(): AbortSignal {
     return this.#hold.signal
+  }
+  get run(): HandlerRun {
+    return this.#run
   }
   get waitUntil(): RequestLock['waitUntil'] {
     this.#waitUntil ??= (promise) => this.#run.waitUntil(promise)

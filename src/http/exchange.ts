@@ -15,7 +15,7 @@ export type ExchangeRead =
 
 /** One request on its way to an answer. */
 export interface Exchange {
-  /** What the request is known by: of two middlewares that meet it, the first one claims. */
+  /** What the request is known by: of two middlewares that meet it, the first one claims, and marks it. */
   readonly request: object
   /** What the hooks `onDuplicate` and `onBusy` are given. */
   readonly hookArguments: readonly [request: unknown, response: unknown]
@@ -23,7 +23,7 @@ export interface Exchange {
   read(): ExchangeRead | Promise<ExchangeRead>
   /** Gives the handler this body in place of the one that came. */
   replaceBody(reduced: unknown): void
-  /** Shows the handler what is held. */
+  /** Shows the handler what is held, where that is not the request itself. */
   show(lock: RequestLock): void
   /** Sends an answer of ours, unless somebody has answered already. `own`: what a hook returned. */
   send(answer: Answer, own?: unknown): void

@@ -58,9 +58,8 @@ export class NodeExchange implements Exchange {
     else request.body = reduced
   }
 
-  show(lock: RequestLock): void {
-    this.request.sessionLock = lock
-  }
+  /** Node's request carries it already. */
+  show(_lock: RequestLock): void {}
 
   send(answer: Answer, _own?: unknown): void {
     const response = this.#response

@@ -28,7 +28,7 @@ function world(isTold = false) {
   return {
     lines,
     started,
-    person: (name: string, ...keys: string[]): Person => ({ name, keys: new Set(keys), state: 'waiting' }),
+    person: (name: string, ...keys: string[]): Person => ({ name, keys, state: 'waiting' }),
     /** Lets time pass up to the next timer; returns how long that took. */
     nextTimer() {
       const before = now
