@@ -65,18 +65,24 @@ export function createClaims(engine: Engine): Claims {
   let stopped = false
   let largestToken = 0
 
-  async function claim(delivery: Delivery, wait: ClaimWait): Promise<DeliveryOutcome> {
-    return enter(options.alias ? await withAliases(delivery, options.alias) : delivery, wait, port.now())
+  function claim(delivery: Delivery, wait: ClaimWait): Promise<DeliveryOutcome> {
+    if (options.alias) return withAliases(delivery, options.alias).then((named) => enter(named, wait))
+    return enter(delivery, wait)
   }
 
-  function enter(delivery: Delivery, { lockWaitMs, answerWithinMs }: ClaimWait, enteredAt: number) {
-    const plan = planDelivery(delivery, options.scope)
-    if (stopped) throw new ClosedError()
-    if (plan.parts.length === 0) return { outcome: 'unkeyed' } as const
-    refuseReentry(plan)
-    const completed = remembered.of(plan)
-    const parts = completed.size === 0 ? plan.parts : plan.parts.filter((part) => !isCompleted(completed, part))
-    return new Promise<DeliveryOutcome>((resolve, reject) => {
+  /** Rejects with what this throws. */
+  function enter(delivery: Delivery, { lockWaitMs, answerWithinMs }: ClaimWait): Promise<DeliveryOutcome> {
+    return new Promise((resolve, reject) => {
+      const plan = planDelivery(delivery, options.scope)
+      if (stopped) throw new ClosedError()
+      if (plan.parts.length === 0) {
+        resolve({ outcome: 'unkeyed' })
+        return
+      }
+      refuseReentry(plan)
+      const enteredAt = port.now()
+      const completed = remembered.of(plan)
+      const parts = completed.size === 0 ? plan.parts : plan.parts.filter((part) => !isCompleted(completed, part))
       const turn: Turn = {
         plan,
         parts,
@@ -196,21 +202,22 @@ export function createClaims(engine: Engine): Claims {
       staleAfterMs: options.staleAfterMs,
       tokenAbove: largestToken,
     }
-    engine.claims
-      .submit(request)
-      .then((verdict) => answered(turn, request, verdict, sentAt))
-      .catch((error: unknown) => {
-        if (error instanceof StoreError && error.answerLost) void giveBack(engine, request)
-        if (turn.state !== 'gone') failed(turn, error)
-      })
+    engine.claims.submit(request).then(
+      (verdict) => answered(turn, request, verdict, sentAt),
+      (error: unknown) => unanswered(turn, request, error),
+    )
+  }
+
+  function unanswered(turn: Turn, request: Claim, error: unknown): void {
+    if (error instanceof StoreError && error.answerLost) void giveBack(engine, request)
+    if (turn.state !== 'gone') failed(turn, error)
   }
 
   function answered(turn: Turn, request: Claim, verdict: ClaimVerdict, sentAt: number): void {
     if (port.now() - sentAt >= options.staleAfterMs) {
       const text = 'session-lock: the store answered a claim only after its lease had run out'
-      throw new StoreError('unreachable', text, { answerLost: true })
-    }
-    if (turn.state === 'gone') void giveBack(engine, request)
+      unanswered(turn, request, new StoreError('unreachable', text, { answerLost: true }))
+    } else if (turn.state === 'gone') void giveBack(engine, request)
     else {
       const answers = turn.parts.map((part, index) => ({ part, said: verdict[index] as PartVerdict }))
       decided(turn, request, answers, sentAt)

@@ -217,29 +217,35 @@ class HeldLeases implements LiveHold {
     if (!this.#settling && this.#isAnyLive()) this.#arm()
   }
 
-  async #settle(result: HandlerResult): Promise<SettleResult> {
+  #settle(result: HandlerResult): Promise<SettleResult> {
     this.#timer?.cancel()
     const [first, second] = this.leases
     if (first && !second) return this.#settleLease(first, result)
-    const results = await Promise.all(this.leases.map((lease) => this.#settleLease(lease, result)))
-    if (results.includes('unsettled')) return 'unsettled'
-    return results.includes('lost') ? 'lost' : 'settled'
+    return Promise.all(this.leases.map((lease) => this.#settleLease(lease, result))).then((results) => {
+      if (results.includes('unsettled')) return 'unsettled'
+      return results.includes('lost') ? 'lost' : 'settled'
+    })
   }
 
-  async #settleLease(lease: HeldLease, result: HandlerResult): Promise<SettleResult> {
+  #settleLease(lease: HeldLease, result: HandlerResult): Promise<SettleResult> {
     const settlement = this.#settlementOf(lease, result)
-    try {
-      const settled = this.#conclude(lease, result, settlement, await this.#engine.settlements.submit(settlement))
-      this.#input.ended(lease)
-      return settled
-    } catch (error) {
-      this.#engine.storeFailed('settle a lease', error)
-      // What the database refuses to write once it refuses again: then at least the session is free.
-      const isRefused = error instanceof StoreError && error.kind === 'data'
-      const rest: Settlement = isRefused ? { ...settlement, messages: [], outcome: 'released' } : settlement
-      void this.#settleLater(lease, result, rest).finally(() => this.#input.ended(lease))
-      return 'unsettled'
-    }
+    return this.#engine.settlements.submit(settlement).then(
+      (verdict) => {
+        const settled = this.#conclude(lease, result, settlement, verdict)
+        this.#input.ended(lease)
+        return settled
+      },
+      (error: unknown) => this.#unsettled(lease, result, settlement, error),
+    )
+  }
+
+  #unsettled(lease: HeldLease, result: HandlerResult, settlement: Settlement, error: unknown): 'unsettled' {
+    this.#engine.storeFailed('settle a lease', error)
+    // What the database refuses to write once it refuses again: then at least the session is free.
+    const isRefused = error instanceof StoreError && error.kind === 'data'
+    const rest: Settlement = isRefused ? { ...settlement, messages: [], outcome: 'released' } : settlement
+    void this.#settleLater(lease, result, rest).finally(() => this.#input.ended(lease))
+    return 'unsettled'
   }
 
   /**

@@ -47,6 +47,8 @@ export type Scope = 'both' | 'message' | 'session'
 export function planDelivery(delivery: Delivery, scope: Scope): Plan {
   const provider = requireId('provider', delivery.provider)
   const { messages } = delivery
+  const [lone, second] = messages
+  if (lone && !second) return planLone(provider, lone, scope, delivery.twins === true)
   const parts = new Map<string, PlannedPart>()
   const seen = new Set<string>()
   const unkeyed: number[] = []
@@ -65,6 +67,18 @@ export function planDelivery(delivery: Delivery, scope: Scope): Plan {
     }
   })
   return { provider, parts: [...new Set(parts.values())], size: messages.length, unkeyed, repeated }
+}
+
+/** Most deliveries hold one message, and need nothing to join it with others. */
+function planLone(provider: string, message: DeliveryMessage, scope: Scope, twins: boolean): Plan {
+  const ids = readIds(message)
+  const ref = scope === 'session' ? undefined : messageRef(provider, ids, message.content, 0)
+  const rows = rowsFor(message, ids, ref, scope, twins)
+  if (rows.length === 0) return { provider, parts: [], size: 1, unkeyed: [0], repeated: [] }
+  const part = newPart(rows, ref)
+  part.positions.push(0)
+  if (ref) part.messages.push(ref)
+  return { provider, parts: [part], size: 1, unkeyed: [], repeated: [] }
 }
 
 interface Ids {

@@ -29,9 +29,16 @@ export const nodePort: Port = {
   soon: (work) => {
     setImmediate(work)
   },
-  randomId: () => randomUUID(),
+  randomId() {
+    lastId += 1
+    return PROCESS + lastId.toString(36)
+  },
   random: () => Math.random(),
 }
+
+/** Random once, then counted: an id of its own randomness each costs more than the claim it is for. */
+const PROCESS = `${randomUUID()}-`
+let lastId = 0
 
 /** Node fires a timer at once when its delay does not fit into 31 bits. */
 const MAX_TIMER_MS = 2 ** 31 - 1

@@ -19,11 +19,15 @@ const MAX_MESSAGES = 20_000
 const MAX_BYTES = 16 * 1024 * 1024
 const BYTES_A_MESSAGE = 200
 
+/** The cache takes no null. */
+const NO_RESPONSE = false
+
 export function createRemembered(port: Port): Remembered {
-  const cache = new LRUCache<string, CompletedMessage>({
+  const cache = new LRUCache<string, Uint8Array | typeof NO_RESPONSE>({
     max: MAX_MESSAGES,
     maxSize: MAX_BYTES,
-    sizeCalculation: ({ response }) => BYTES_A_MESSAGE + (response?.length ?? 0),
+    sizeCalculation: (response) => BYTES_A_MESSAGE + (response === NO_RESPONSE ? 0 : response.length),
+    ttl: REMEMBERED_MS,
     perf: port,
   })
   return {
@@ -31,15 +35,19 @@ export function createRemembered(port: Port): Remembered {
       let known: Map<string, CompletedMessage> | undefined
       for (const part of plan.parts) {
         for (const { key } of part.messages) {
-          const message = cache.get(key)
-          if (message) known = (known ?? new Map<string, CompletedMessage>()).set(key, message)
+          const found = cache.get(key)
+          if (found === undefined) continue
+          const response = found === NO_RESPONSE ? null : found
+          known = (known ?? new Map<string, CompletedMessage>()).set(key, { key, response })
         }
       }
       return known ?? NONE
     },
     add(messages, retentionMs) {
-      const ttl = Math.min(REMEMBERED_MS, retentionMs)
-      for (const message of messages) if (!isFingerprint(message.key)) cache.set(message.key, message, { ttl })
+      const options = retentionMs < REMEMBERED_MS ? { ttl: retentionMs } : undefined
+      for (const { key, response } of messages) {
+        if (!isFingerprint(key)) cache.set(key, response ?? NO_RESPONSE, options)
+      }
     },
   }
 }

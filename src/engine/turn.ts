@@ -86,11 +86,18 @@ export function worst(reasons: Iterable<Reason>): Reason {
   return 'in_flight'
 }
 
+interface Positions {
+  readonly fresh: readonly number[]
+  readonly duplicates: readonly number[]
+}
+
+const LONE: Positions = { fresh: [0], duplicates: [] }
+
 /** Where the messages stand that the handler is to see, and those it is not to see again. */
-export function positions(turn: Turn, parts: readonly PlannedPart[]): { fresh: number[]; duplicates: number[] } {
+export function positions(turn: Turn, parts: readonly PlannedPart[]): Positions {
   const { unkeyed, repeated, size } = turn.plan
   if (turn.completed.size === 0 && repeated.length === 0 && parts.length === turn.plan.parts.length) {
-    return { fresh: Array.from({ length: size }, (_, position) => position), duplicates: [] }
+    return size === 1 ? LONE : { fresh: Array.from({ length: size }, (_, position) => position), duplicates: [] }
   }
   const duplicates = new Set(repeated)
   for (const part of turn.plan.parts) {

@@ -8,11 +8,12 @@ import type { Lease } from '../engine/lease.ts'
 import { createLock, type SessionLock } from '../engine/lock.ts'
 import type { SessionLockOptions } from '../engine/options.ts'
 import { trackHandlers } from '../engine/running.ts'
+import type { IncomingDelivery } from '../providers/provider.ts'
 import { waitFor } from './deadline.ts'
 import { type Answer, duplicateAnswer, handshakeAnswer, refuse, refuseError } from './decision.ts'
 import type { Exchange, RequestLock } from './exchange.ts'
 import { type HandlerRun, watchHandler } from './finish.ts'
-import { createReceiver, type Receiver, takesMethod } from './receive.ts'
+import { createReceiver, type ReceivedDelivery, type Receiver, takesMethod } from './receive.ts'
 import { type ReplayPolicy, replayPolicy } from './replay-policy.ts'
 
 /** The part of a lock that the middleware uses. */
@@ -76,40 +77,50 @@ export function createClaimer(lock: ClaimingLock): Claimer {
   return async (exchange) => {
     const reading = exchange.read()
     const read = reading instanceof Promise ? await reading : reading
-    if ('refusal' in read) return refused(read.refusal, 'failed to read the body', read.cause)
+    if ('refusal' in read) return refuseWith(exchange, read.refusal, 'failed to read the body', read.cause)
     const received = receive(read.incoming)
-    if (received.outcome === 'untouched') return 'untouched'
-    if (received.outcome === 'handshake') {
-      exchange.send(handshakeAnswer(received.answer))
-      return 'answered'
+    switch (received.outcome) {
+      case 'untouched':
+        return 'untouched'
+      case 'handshake':
+        exchange.send(handshakeAnswer(received.answer))
+        return 'answered'
+      case 'unsigned': {
+        const what = `failed to verify the signature of a ${received.provider} delivery`
+        return refuseWith(exchange, refuse('invalid-signature'), what)
+      }
+      case 'unreadable':
+        return refuseWith(exchange, refuse('invalid-key', received), `failed to read a ${received.provider} delivery`)
     }
-    if (received.outcome === 'unsigned') {
-      return refused(refuse('invalid-signature'), `failed to verify the signature of a ${received.provider} delivery`)
-    }
-    if (received.outcome === 'unreadable') {
-      return refused(refuse('invalid-key', received), `failed to read a ${received.provider} delivery`)
-    }
-    const { delivery, preset, reduce } = received
     let outcome: DeliveryOutcome
     try {
-      outcome = await lock.claim(delivery, waitFor(preset, lock.options))
+      outcome = await lock.claim(received.delivery, waitFor(received.preset, lock.options))
     } catch (error) {
-      return refused(refusalOf(error, delivery))
+      return refuseWith(exchange, refusalOf(error, received.delivery))
     }
+    return decided(exchange, received, outcome, read.incoming)
+  }
+
+  function refuseWith(exchange: Exchange, refusal: Answer, what?: string, error?: unknown): 'answered' {
+    if (what) lock.log.warn({ status: refusal.status, ...(error ? { reason: typeOf(error) } : {}) }, what)
+    exchange.send(refusal)
+    return 'answered'
+  }
+
+  function decided(
+    exchange: Exchange,
+    { delivery, preset, reduce }: ReceivedDelivery,
+    outcome: DeliveryOutcome,
+    incoming: IncomingDelivery,
+  ): Claimed | Promise<Claimed> {
     if (outcome.outcome === 'unkeyed') return 'untouched'
-    const policy = replayPolicy(lock.options, preset, read.incoming)
+    const policy = replayPolicy(lock.options, preset, incoming)
     if (outcome.outcome !== 'acquired') return answer(exchange, outcome, policy)
     const { hold } = outcome
     if (reduce && hold.fresh.length < delivery.messages.length) {
-      exchange.replaceBody(reduce(read.incoming.body, new Set(hold.fresh)))
+      exchange.replaceBody(reduce(incoming.body, new Set(hold.fresh)))
     }
     return { hold, run: enter(lock, exchange, delivery, hold, policy) }
-
-    function refused(refusal: Answer, what?: string, error?: unknown): 'answered' {
-      if (what) lock.log.warn({ status: refusal.status, ...(error ? { reason: typeOf(error) } : {}) }, what)
-      exchange.send(refusal)
-      return 'answered'
-    }
   }
 
   /** The answer in place of an outcome, for errors that have one. */

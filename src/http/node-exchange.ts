@@ -80,9 +80,17 @@ export class NodeExchange implements Exchange {
     this.#captured = captureAnswer(this.#response)
   }
 
-  /** Neither `finish` nor `close` will do: see `finish.ts`. So it is the call of `end` itself. */
+  /**
+   * Neither `finish` nor `close` will do: see `finish.ts`. So it is the call of `end` itself, or, where nothing
+   * of the response is replaced, what Node emits from within that call, which costs less.
+   */
   onEnd(ended: (end: HandlerEnd) => void): void {
     const response = this.#response
+    // A response that stands behind others on its connection has no socket yet, and may never get one.
+    if (response.socket && !this.#captured && !this.#hasBegunUnseen) {
+      response.on('prefinish', () => ended({ status: response.statusCode }))
+      return
+    }
     const { end } = response
     response.end = ((...chunk: Parameters<typeof end>) => {
       const status = response.statusCode
@@ -95,7 +103,7 @@ export class NodeExchange implements Exchange {
   onDeserted(deserted: () => void): void {
     const response = this.#response
     if (response.destroyed || response.closed) deserted()
-    else response.once('close', deserted)
+    else response.on('close', deserted)
   }
 }
 

@@ -29,14 +29,17 @@ export type Received =
   | { readonly outcome: 'handshake'; readonly answer: HandshakeAnswer }
   /** Its provider cannot read it; `detail` tells the sender why. */
   | { readonly outcome: 'unreadable'; readonly provider: string; readonly detail: string }
-  | {
-      readonly outcome: 'delivery'
-      readonly delivery: Delivery
-      /** Whose it is; absent where the option `key` has read it. */
-      readonly preset?: Provider
-      /** The body with some of the messages only; absent where nobody knows how to take it apart. */
-      readonly reduce?: Provider['reduce']
-    }
+  | ReceivedDelivery
+
+/** Messages to claim. */
+export interface ReceivedDelivery {
+  readonly outcome: 'delivery'
+  readonly delivery: Delivery
+  /** Whose it is; absent where the option `key` has read it. */
+  readonly preset?: Provider
+  /** The body with some of the messages only; absent where nobody knows how to take it apart. */
+  readonly reduce?: Provider['reduce']
+}
 
 export type Receiver = (incoming: IncomingDelivery) => Received
 
@@ -112,7 +115,7 @@ export function createReceiver(options: ReceiveOptions, log: Logger): Receiver {
   }
 
   return (request) => {
-    const incoming = { ...request, origin: publicOrigin }
+    const incoming = publicOrigin === undefined ? request : { ...request, origin: publicOrigin }
     const asked = handshakeByGet(incoming)
     if (asked) return { outcome: 'handshake', answer: asked }
     const preset = provider === 'auto' ? recognise(incoming) : pinned

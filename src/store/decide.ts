@@ -20,12 +20,17 @@ export interface RowFound {
   readonly waited?: boolean
 }
 
+/** A map, or what is asked like one. */
+export interface Lookup<Value> {
+  get(key: string): Value | undefined
+}
+
 /** What a store found for one batch of claims. */
 export interface Found {
   /** Rows that exist, by key. A row just inserted for this very claim counts as found, with its owner. */
-  readonly rows: ReadonlyMap<string, RowFound>
+  readonly rows: Lookup<RowFound>
   /** Messages that are completed (or dead) and in retention, by key. */
-  readonly completed: ReadonlyMap<string, CompletedMessage>
+  readonly completed: Lookup<CompletedMessage>
   /** The store's clock, epoch milliseconds (fractions allowed), read after the rows were locked. */
   readonly now: number
   /**

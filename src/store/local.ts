@@ -44,32 +44,27 @@ export interface Moment {
   largestToken: number
 }
 
-/** Decides one claim and writes what it got. */
-export function claimRows(tables: Tables, claim: Claim, moment: Moment): ClaimVerdict {
-  const rows = new Map<string, StoredSession>()
-  const completed = new Map<string, CompletedMessage>()
-  for (const part of claim.parts) {
-    for (const { key } of part.rows) {
+/** Decides a batch of claims and writes what they got. */
+export function claimAll(tables: Tables, claims: readonly Claim[], moment: Moment): ClaimVerdict[] {
+  const found = {
+    rows: { get: (key: string) => tables.session(key) },
+    completed: { get: (key: string) => completedMessage(tables, key, moment.now) },
+    now: moment.now,
+  }
+  return claims.map((claim) => {
+    const tokenFloor = Math.max(moment.largestToken + 1, Math.floor(moment.now * 1000))
+    const decision = decide(claim, { ...found, tokenFloor })
+    claim.parts.forEach((part, index) => {
+      const verdict = decision.verdicts[index]
+      if (verdict?.outcome === 'acquired') takeRows(tables, claim, part, verdict, moment)
+      else giveBackRows(tables, claim.owner, part)
+    })
+    for (const key of decision.markContended) {
       const row = tables.session(key)
-      if (row) rows.set(key, row)
+      if (row) tables.putSession({ ...row, contended: true })
     }
-    for (const { key } of part.messages) {
-      const message = completedMessage(tables, key, moment.now)
-      if (message) completed.set(key, message)
-    }
-  }
-  const tokenFloor = Math.max(moment.largestToken + 1, Math.floor(moment.now * 1000))
-  const decision = decide(claim, { rows, completed, now: moment.now, tokenFloor })
-  claim.parts.forEach((part, index) => {
-    const verdict = decision.verdicts[index]
-    if (verdict?.outcome === 'acquired') takeRows(tables, claim, part, verdict, moment)
-    else giveBackRows(tables, claim.owner, part, rows)
+    return decision.verdicts
   })
-  for (const key of decision.markContended) {
-    const row = rows.get(key)
-    if (row) tables.putSession({ ...row, contended: true })
-  }
-  return decision.verdicts
 }
 
 /** The message, if it is completed (or dead) and in retention. */
@@ -121,8 +116,9 @@ function takeRows(
   moment: Moment,
 ): void {
   moment.largestToken = Math.max(moment.largestToken, verdict.fencingToken)
-  const done = new Set(verdict.completed.map((message) => message.key))
-  const messageKeys = part.messages.map((message) => message.key).filter((key) => !done.has(key))
+  const { completed } = verdict
+  const open = completed.length === 0 ? part.messages : part.messages.filter(({ key }) => !isAmong(completed, key))
+  const messageKeys = open.map((message) => message.key)
   for (const { key, prospect, device } of part.rows) {
     const before = tables.session(key)
     tables.putSession({
@@ -142,11 +138,13 @@ function takeRows(
   }
 }
 
+function isAmong(messages: readonly CompletedMessage[], key: string): boolean {
+  return messages.some((message) => message.key === key)
+}
+
 /** A repeated claim can find rows of its own first try, and not get the part this time. */
-function giveBackRows(tables: Tables, owner: string, part: ClaimPart, rows: ReadonlyMap<string, StoredSession>): void {
-  for (const { key } of part.rows) {
-    if (rows.get(key)?.owner === owner) tables.removeSession(key)
-  }
+function giveBackRows(tables: Tables, owner: string, part: ClaimPart): void {
+  for (const { key } of part.rows) if (tables.session(key)?.owner === owner) tables.removeSession(key)
 }
 
 /** Only this lease's own settlement puts its owner and token on a message, so one such message tells. */

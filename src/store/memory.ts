@@ -1,5 +1,5 @@
 /** The store of one process: nothing is written anywhere, and nothing is shared. */
-import { claimRows, completedMessage, releaseRow, renewRows, settleRows, type Tables } from './local.ts'
+import { claimAll, completedMessage, releaseRow, renewRows, settleRows, type Tables } from './local.ts'
 import { type StoredMessage, type StoredSession, toMessageRow, toSessionRow } from './rows.ts'
 import {
   type CleanupOptions,
@@ -54,7 +54,7 @@ export function memoryStore(settings: MemorySettings = {}): Store {
     checkSchema: async () => {},
     async claim(claims) {
       now()
-      return claims.map((claim) => claimRows(tables, claim, moment))
+      return claimAll(tables, claims, moment)
     },
     async look(messageKeys) {
       const at = now()

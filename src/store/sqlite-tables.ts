@@ -108,6 +108,26 @@ export function sqliteTables(connection: SqliteConnection, tablePrefix: string):
   }
 }
 
+/** The same tables, for one batch: a row is read from the file once, however often the decision looks at it. */
+export function readingOnce(tables: Tables): Tables {
+  const sessions = new Map<string, StoredSession | undefined>()
+  return {
+    ...tables,
+    session(key) {
+      if (!sessions.has(key)) sessions.set(key, tables.session(key))
+      return sessions.get(key)
+    },
+    putSession(row) {
+      sessions.set(row.key, row)
+      tables.putSession(row)
+    },
+    removeSession(key) {
+      sessions.set(key, undefined)
+      tables.removeSession(key)
+    },
+  }
+}
+
 /** The values come as one JSON array, so that the statement is the same for any number of them. */
 function isOneOf(column: string): string {
   return `${column} IN (SELECT value FROM json_each(?))`

@@ -5,11 +5,11 @@
  * machine it lies on, so they share that clock.
  */
 import { setImmediate } from 'node:timers/promises'
-import { claimRows, type Moment, releaseRow, renewRows, settleRows } from './local.ts'
+import { claimAll, type Moment, releaseRow, renewRows, settleRows } from './local.ts'
 import { type Migration, pending, readMigrations, requireApplied, requireTablePrefix } from './migrate.ts'
 import { toMessageRow, toSessionRow } from './rows.ts'
 import { connectSqlite, type SqliteConnection, type SqliteDatabase } from './sqlite-driver.ts'
-import { type SqliteTables, sqliteTables } from './sqlite-tables.ts'
+import { readingOnce, type SqliteTables, sqliteTables } from './sqlite-tables.ts'
 import type { CleanupOptions, CleanupReport, Store, StoreSettings } from './store.ts'
 
 /** At most this many rows of a table are deleted in one go: the event loop stands still meanwhile. */
@@ -52,7 +52,7 @@ export async function sqliteStore(source: string | SqliteDatabase, settings: Sto
       const migrations = await readMigrations('sqlite', settings.tablePrefix)
       requireApplied('sqlite', migrations, await connection.read(() => tables.appliedVersions()))
     },
-    claim: (claims) => withTokens((moment) => claims.map((claim) => claimRows(tables, claim, moment))),
+    claim: (claims) => withTokens((moment) => claimAll(readingOnce(tables), claims, moment)),
     look: (messageKeys) => read((now) => messageKeys.flatMap((key) => tables.completed(key, now) ?? [])),
     renew: (renewals) => write((now) => renewals.map((renewal) => renewRows(tables, renewal, now))),
     settle: (settlements) => write((now) => settlements.map((settlement) => settleRows(tables, settlement, now))),
