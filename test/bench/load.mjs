@@ -1,63 +1,105 @@
 /**
- * Delivers messages of the WhatsApp Cloud API, each of a session of its own, over kept-alive connections.
- * A process of its own, on bare sockets, so that it takes little of the CPU that is measured.
+ * Delivers messages of the WhatsApp Cloud API over kept-alive connections. A process of its own, on bare sockets, so
+ * that it takes little of the CPU that is measured.
  *
- * Standard input: a JSON a line, `{ port, connections, seconds }` or `{ port, connections, deliveries }`.
- * Standard output: a JSON a line, `{ deliveries, seconds, statuses, p50Ms, p99Ms }`.
+ * Standard input: a JSON a line, `{ ports, traffic, connections, seconds }` or, with a count, `deliveries`; the
+ * connections are spread over the ports. Standard output: a JSON a line,
+ * `{ deliveries, messages, seconds, statuses, p50Ms, p99Ms }`.
  */
 import { randomInt } from 'node:crypto'
+import { once } from 'node:events'
 import { connect } from 'node:net'
 import { createInterface } from 'node:readline'
+import { connectionsOf, TRAFFIC } from './workloads.mjs'
 
-/** People are counted on from here, so that no two runs on one database write as the same ones. */
-let person = randomInt(10 ** 10)
+/** People and messages are counted on from here, so that no two runs on one database write as the same ones. */
+let counter = randomInt(10 ** 10)
 
-async function run({ port, connections, seconds = Infinity, deliveries = Infinity }) {
-  const phase = { left: deliveries, until: performance.now() + seconds * 1000, statuses: {}, latenciesMs: [] }
+async function run({ ports, traffic = 'different', connections: wanted, seconds = Infinity, deliveries = Infinity }) {
+  const statuses = {}
+  const latenciesMs = []
+  const count = connectionsOf(traffic, wanted)
+  const connections = await Promise.all(
+    Array.from({ length: count }, (_, index) =>
+      openConnection(ports[index % ports.length], (status, latencyMs) => {
+        statuses[status] = (statuses[status] ?? 0) + 1
+        latenciesMs.push(latencyMs)
+      }),
+    ),
+  )
   const startedAt = performance.now()
-  await Promise.all(Array.from({ length: connections }, () => useConnection(port, phase)))
+  const phase = startPhase(startedAt + seconds * 1000, deliveries)
+  await TRAFFIC[traffic](connections, phase)
   const tookMs = performance.now() - startedAt
-  const latenciesMs = Float64Array.from(phase.latenciesMs).sort()
-  const percentile = (share) => latenciesMs[Math.floor(latenciesMs.length * share)] ?? 0
+  for (const connection of connections) connection.close()
+  const sorted = Float64Array.from(latenciesMs).sort()
+  const percentile = (share) => sorted[Math.floor(sorted.length * share)] ?? 0
   return {
-    deliveries: latenciesMs.length,
+    deliveries: sorted.length,
+    messages: phase.messages(),
     seconds: tookMs / 1000,
-    statuses: phase.statuses,
+    statuses,
     p50Ms: percentile(0.5),
     p99Ms: percentile(0.99),
   }
 }
 
-/** One delivery at a time, until the phase is over. */
-function useConnection(port, phase) {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ port, host: '127.0.0.1', noDelay: true }, deliver)
-    let received = ''
-    let sentAt = 0
-    socket.setEncoding('latin1')
-    socket.on('error', reject)
-    socket.on('close', () => reject(new Error('the server closed a connection')))
-    socket.on('data', (text) => {
-      received += text
-      if (!isWhole(received)) return
-      const status = received.slice(9, 12)
-      phase.statuses[status] = (phase.statuses[status] ?? 0) + 1
-      phase.latenciesMs.push(performance.now() - sentAt)
-      deliver()
-    })
+function startPhase(until, deliveries) {
+  let left = deliveries
+  let messages = 0
+  const newPerson = () => {
+    counter = (counter + 1) % 10 ** 10
+    return counter
+  }
+  return {
+    /** To be asked before each delivery, which it counts. */
+    isOver() {
+      left -= 1
+      return left < 0 || performance.now() >= until
+    },
+    newPerson,
+    newMessage(person) {
+      messages += 1
+      const id = newPerson()
+      return requestOf(id, person ?? id)
+    },
+    messages: () => messages,
+  }
+}
 
-    function deliver() {
-      sentAt = performance.now()
-      received = ''
-      if (phase.left <= 0 || sentAt >= phase.until) {
-        resolve()
-        socket.destroy()
-      } else {
-        phase.left -= 1
-        socket.write(nextRequest())
-      }
-    }
+/** One delivery at a time. */
+async function openConnection(port, onAnswer) {
+  const socket = connect({ port, host: '127.0.0.1', noDelay: true })
+  await once(socket, 'connect')
+  let received = ''
+  let sentAt = 0
+  let answered
+  socket.setEncoding('latin1')
+  const fail = (error) => {
+    throw new Error(`a connection was lost (${error?.message ?? 'closed by the server'})`)
+  }
+  socket.on('error', fail)
+  socket.on('close', fail)
+  socket.on('data', (text) => {
+    received += text
+    if (!isWhole(received)) return
+    onAnswer(received.slice(9, 12), performance.now() - sentAt)
+    answered()
   })
+  return {
+    deliver(request) {
+      received = ''
+      sentAt = performance.now()
+      socket.write(request)
+      return new Promise((resolve) => {
+        answered = resolve
+      })
+    },
+    close() {
+      socket.off('close', fail)
+      socket.destroy()
+    },
+  }
 }
 
 /** Every answer of Express, and of the lock, tells its length. */
@@ -73,10 +115,10 @@ const FROM = '@from'.padEnd(12, '@')
 const MESSAGE_ID = '@id'.padEnd(62, '@')
 const [BEFORE_CONTACT, BEFORE_FROM, BEFORE_ID, AFTER] = template()
 
-function nextRequest() {
-  person = (person + 1) % 10 ** 10
+function requestOf(message, person) {
   const from = `49${String(person).padStart(10, '0')}`
-  const id = `wamid.${Buffer.from(`HBgMNDkxN0RFVgIAEhggQTNE00${from}`).toString('base64').padEnd(56, '=')}`
+  const unique = `HBgMNDkxN0RFVgIAEhggQTNE0049${String(message).padStart(10, '0')}`
+  const id = `wamid.${Buffer.from(unique).toString('base64').padEnd(56, '=')}`
   return BEFORE_CONTACT + from + BEFORE_FROM + from + BEFORE_ID + id + AFTER
 }
 

@@ -1,45 +1,60 @@
-/** The run: all servers stand all the time, and take turns under the load. */
+/** The run: all bots stand all the time, and take turns under the load, each closely paired with bare Express. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createConnection } from 'mysql2/promise'
+import { startBots, startWorker } from './bots.mjs'
+import { startCommitCounter } from './databases.mjs'
+import { whereTimeWent } from './profile.mjs'
+import { BARE, keyOf } from './variants.mjs'
 
 /** A message's settlement is written after its answer; this is ample for the last ones. */
 const UNTIL_SETTLED_MS = 200
 
-/** A claim and a settlement. */
-const OPERATIONS_PER_DELIVERY = 2
+/** Until code is compiled, caches are filled and tables have their first thousand rows. */
+const WARM_UP = { length: 2, count: 64 }
+
+/** Ample for peers that wait, and give up within seconds. */
+const MUCH_LONGER_MS = 60_000
 
 /**
- * Measures every variant once a round, after a round to warm up that does not count.
+ * Measures each variant in slices that alternate with slices of bare Express: bare, protected, protected, bare, so
+ * that a machine that grows slower or faster favours neither. One such turn a round, the variants one after another.
  *
- * @returns a list of rounds, each a map from the variant's name to what was measured
- * @throws Error where an answer was not 200
+ * @returns `pairs` of slices by variant; by store, for a workload that asks for it, the `commits` of its own, alone
+ * and as many at once as there are connections; and `profiles` by variant, where they were asked for
  */
-export async function measure(variants, { rounds, seconds, connections }, { spawnNode, mysqlUrl }) {
-  const load = spawnNode(new URL('load.mjs', import.meta.url))
-  const database = variants.some(({ commits }) => commits) ? await createConnection(mysqlUrl) : undefined
-  const servers = variants.map((variant) => ({
-    ...variant,
-    process: spawnNode(new URL('server.mjs', import.meta.url), [JSON.stringify(variant.server)]),
-  }))
-  try {
-    for (const server of servers) server.port = Number((await server.process.waitForLine(/^listening (\d+)/))[1])
-    const results = []
-    for (let round = 0; round <= rounds; round += 1) {
-      process.stderr.write(round === 0 ? 'warming up\n' : `round ${round} of ${rounds}\n`)
-      const result = {}
-      // Not always the same one after the same: what one leaves to be flushed, the next one suffers.
-      for (const server of rotated(servers, round)) {
-        result[server.name] = await measureOne(server, { seconds, connections }, load, database)
-      }
-      if (round > 0) results.push(result)
-    }
-    return results
-  } finally {
-    await database?.end()
-    for (const { process: server } of servers) server.kill('SIGTERM')
-    load.kill('SIGTERM')
-    await Promise.all([...servers.map(({ process: server }) => server.exited), load.exited])
+export async function measure(workload, connections, variants, { rounds, seconds }, { urls, ...tools }) {
+  const load = startWorker('load.mjs', [], tools)
+  const ownCommits = startWorker('commits.mjs', [JSON.stringify(urls)], tools)
+  const counter = urls.mariadb === undefined ? undefined : await startCommitCounter(urls.mariadb)
+  const [bare, ...others] = [BARE, ...variants].map((variant) => startBots(variant, workload, tools))
+  const slice = (bots, { length, count } = { length: seconds, count: connections }) => {
+    const order = { ports: bots.ports(), traffic: workload.traffic, connections: count, seconds: length }
+    return measureSlice(bots, () => load.ask(order, length * 1000 + MUCH_LONGER_MS), counter)
   }
+  const twoCommits = async (store, side) =>
+    (await ownCommits.ask({ store, seconds, side }, seconds * 1000 + MUCH_LONGER_MS)).p50Ms
+  const pairs = Object.fromEntries(variants.map((variant) => [keyOf(variant), []]))
+  const stores = workload.commits ? [...new Set(variants.map(({ store }) => store))] : []
+  const commits = Object.fromEntries(stores.filter((store) => store !== 'memory').map((store) => [store, []]))
+  try {
+    for (const bots of [bare, ...others]) await bots.started()
+    for (const bots of [bare, ...others]) await slice(bots, WARM_UP)
+    for (let round = 0; round < rounds; round += 1) {
+      process.stderr.write(`  round ${round + 1} of ${rounds}\n`)
+      // Not always the same one after the same: what one leaves to be flushed, the next one suffers.
+      for (const bots of rotated(others, round)) {
+        const slices = [await slice(bare), await slice(bots), await slice(bots), await slice(bare)]
+        pairs[keyOf(bots.variant)].push({ bare: slices[0], own: slices[1] }, { bare: slices[3], own: slices[2] })
+      }
+      for (const [store, measured] of Object.entries(commits)) {
+        measured.push({ aloneMs: await twoCommits(store, 1), sideBySideMs: await twoCommits(store, connections) })
+      }
+    }
+  } finally {
+    await counter?.end()
+    await Promise.all([load, ownCommits, bare, ...others].map((started) => started.end()))
+  }
+  const profiles = others.concat(bare).flatMap((bots) => bots.profiles().map((file) => [file, whereTimeWent(file)]))
+  return { pairs, commits, profiles: Object.fromEntries(profiles) }
 }
 
 function rotated(list, by) {
@@ -47,35 +62,22 @@ function rotated(list, by) {
   return [...list.slice(at), ...list.slice(0, at)]
 }
 
-async function measureOne(server, { seconds, connections }, load, database) {
-  const before = await countersOf(server, database)
-  load.send(JSON.stringify({ port: server.port, connections, seconds }))
-  const line = await load.waitForLine(/^\{.*\}$/, seconds * 1000 + 60_000)
-  const { deliveries, seconds: took, statuses, p50Ms, p99Ms } = JSON.parse(line[0])
+async function measureSlice(bots, deliver, counter) {
+  const counted = async () => ({
+    ...(await bots.usage()),
+    ...(bots.variant.commits && { commits: await counter.count() }),
+  })
+  const before = await counted()
+  const { seconds, ...delivered } = await deliver()
   await sleep(UNTIL_SETTLED_MS)
-  const after = await countersOf(server, database)
-  if (statuses['200'] !== deliveries) {
-    const answers = JSON.stringify(statuses)
-    throw new Error(`${server.name}: not every answer was 200: ${answers}\n${server.process.lines.join('\n')}`)
-  }
+  const after = await counted()
   return {
-    deliveriesPerSecond: deliveries / took,
-    p50Ms,
-    p99Ms,
-    cpuMicrosPerDelivery: ((after.cpuMs - before.cpuMs) * 1000) / deliveries,
-    ...(server.commits && {
-      commitsPerOperation: (after.commits - before.commits) / (deliveries * OPERATIONS_PER_DELIVERY),
-    }),
+    ...delivered,
+    /** Only what was answered as done: to refuse is no work. */
+    deliveriesPerSecond: (delivered.statuses['200'] ?? 0) / seconds,
+    cpuMicrosPerDelivery: ((after.cpuMs - before.cpuMs) * 1000) / delivered.deliveries,
+    runs: after.runs - before.runs,
+    mostAtOnce: after.mostAtOnce,
+    ...(bots.variant.commits && { commits: after.commits - before.commits }),
   }
-}
-
-async function countersOf({ port, commits }, database) {
-  const { cpuMs } = await (await fetch(`http://127.0.0.1:${port}/usage`)).json()
-  return { cpuMs, ...(commits && { commits: await countCommits(database) }) }
-}
-
-/** COMMIT statements of the whole server: the store's connections commit by nothing else. */
-async function countCommits(database) {
-  const [rows] = await database.query(`SHOW GLOBAL STATUS LIKE 'Com_commit'`)
-  return Number(rows[0].Value)
 }

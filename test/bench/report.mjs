@@ -1,74 +1,104 @@
-/** What the run has shown. */
-import { availableParallelism } from 'node:os'
-import { BARE, BATCHES_OF_ONE, GROUP_COMMIT } from './variants.mjs'
+/** The results as tables, for the terminal and as Markdown. */
+import { STORES } from './variants.mjs'
 
-/** What group commit must show, at 64 connections. */
-const MOST_COMMITS_PER_OPERATION = 1 / 4
-const LEAST_GAIN = 2
+const two = (number) => number.toFixed(2)
+const whole = (number) => number.toFixed(0)
+const within = (show) => (spread) => `${show(spread.median)} (${show(spread.lower)}–${show(spread.upper)})`
 
-/** The medians of each variant. Ratios are taken within a round, where both met the same machine. */
-export function summarize(variants, rounds) {
-  return variants.map(({ name, commits }) => {
-    const all = (field) => rounds.map((round) => round[name][field])
-    const toBare = rounds.map((round) => round[name].deliveriesPerSecond / round[BARE.name].deliveriesPerSecond)
-    return {
-      name,
-      deliveriesPerSecond: median(all('deliveriesPerSecond')),
-      ofBare: spread(toBare),
-      p50Ms: median(all('p50Ms')),
-      p99Ms: median(all('p99Ms')),
-      cpuMicrosPerDelivery: median(all('cpuMicrosPerDelivery')),
-      ...(commits && { commitsPerOperation: median(all('commitsPerOperation')) }),
-      ...(name === GROUP_COMMIT && { gain: spread(gains(rounds)) }),
-    }
-  })
-}
-
-function gains(rounds) {
-  return rounds.map((round) => round[GROUP_COMMIT].deliveriesPerSecond / round[BATCHES_OF_ONE].deliveriesPerSecond)
-}
-
-function spread(numbers) {
-  return { median: median(numbers), least: Math.min(...numbers), most: Math.max(...numbers) }
-}
-
-function median(numbers) {
-  const sorted = [...numbers].sort((a, b) => a - b)
-  const middle = sorted.length >> 1
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
-}
-
-const COLUMNS = [
-  ['', ({ name }) => name],
-  ['deliveries/s', ({ deliveriesPerSecond }) => deliveriesPerSecond.toFixed(0)],
-  ['of bare', ({ ofBare }) => ofBare.median.toFixed(2)],
-  ['(spread)', ({ ofBare }) => `${ofBare.least.toFixed(2)}–${ofBare.most.toFixed(2)}`],
+const SPEED = [
+  ['of bare Express', ({ kind, ofBare }) => (kind === 'bare' ? '1.00' : within(two)(ofBare))],
+  ['deliveries/s', ({ deliveriesPerSecond }) => whole(deliveriesPerSecond)],
   ['p50 ms', ({ p50Ms }) => p50Ms.toFixed(1)],
   ['p99 ms', ({ p99Ms }) => p99Ms.toFixed(1)],
-  ['CPU µs/delivery', ({ cpuMicrosPerDelivery }) => cpuMicrosPerDelivery.toFixed(0)],
-  ['commits/operation', ({ commitsPerOperation }) => commitsPerOperation?.toFixed(3) ?? ''],
+  ['CPU µs', ({ cpuMicrosPerDelivery }) => whole(cpuMicrosPerDelivery)],
+]
+const NOT_OK = ['not 200', ({ notOk }) => (notOk === 0 ? '' : `${(notOk * 100).toFixed(notOk < 0.1 ? 1 : 0)} %`)]
+const RUNS = ['handled, a message', ({ runsPerMessage }) => two(runsPerMessage)]
+const AT_ONCE = ['at once, at most', ({ mostAtOnce }) => String(mostAtOnce)]
+const PROTECTS = ['protects', ({ protects }) => protects]
+const LATENCY = [
+  ['p50 ms', ({ p50Ms }) => two(p50Ms)],
+  ['added p50 ms', ({ addedP50Ms }) => (addedP50Ms ? within(two)(addedP50Ms) : '')],
+  ["the store's two commits ms", ({ twoCommitsMs }) => (twoCommitsMs ? within(two)(twoCommitsMs.alone) : '')],
+  ['as many at once ms', ({ twoCommitsMs }) => (twoCommitsMs ? two(twoCommitsMs.sideBySide.median) : '')],
+  ['p99 ms', ({ p99Ms }) => two(p99Ms)],
+  ['CPU µs', ({ cpuMicrosPerDelivery }) => whole(cpuMicrosPerDelivery)],
 ]
 
-/** Prints the table and what it must show; returns whether it does. */
-export function print(summary, { rounds, seconds, connections }) {
-  const cells = [COLUMNS.map(([title]) => title), ...summary.map((row) => COLUMNS.map(([, show]) => show(row)))]
-  const widths = COLUMNS.map((_, column) => Math.max(...cells.map((row) => row[column].length)))
-  const pad = (text, column) => (column === 0 ? text.padEnd(widths[0]) : text.padStart(widths[column]))
-  const place = `Node ${process.versions.node}, ${availableParallelism()} cores`
-  console.log(`\n${rounds} rounds of ${seconds} s, ${connections} connections, ${place}; medians\n`)
-  for (const row of cells) console.log(row.map(pad).join('  '))
-  const group = summary.find(({ name }) => name === GROUP_COMMIT)
-  return group ? printGroupCommit(group) : true
+/** What there is to see, by workload. */
+const COLUMNS = {
+  different: [...SPEED, NOT_OK, PROTECTS],
+  hot: [...SPEED, NOT_OK, RUNS, AT_ONCE],
+  duplicates: [...SPEED, NOT_OK, RUNS],
+  mixed: [...SPEED, NOT_OK, RUNS],
+  'two-processes': [...SPEED, NOT_OK, RUNS],
+  latency: [...LATENCY, NOT_OK],
 }
 
-function printGroupCommit({ commitsPerOperation, gain }) {
-  const few = commitsPerOperation < MOST_COMMITS_PER_OPERATION
-  const fast = gain.median >= LEAST_GAIN
-  const times = `${gain.median.toFixed(2)} times (${gain.least.toFixed(2)}–${gain.most.toFixed(2)})`
-  const verdict = (met) => (met ? 'yes' : 'NO')
-  console.log(`
-group commit on MySQL or MariaDB, an operation being a claim or a settlement:
-  one commit for ${(1 / commitsPerOperation).toFixed(1)} operations; at least ${1 / MOST_COMMITS_PER_OPERATION}: ${verdict(few)}
-  ${times} the throughput of batches of one; at least ${LEAST_GAIN} times: ${verdict(fast)}`)
-  return few && fast
+/** Prints one scenario. */
+export function printTable(scenario) {
+  const columns = [['', ({ key }) => key], ...COLUMNS[scenario.workload].filter((column) => column !== PROTECTS)]
+  const cells = [columns.map(([title]) => title), ...scenario.rows.map((row) => columns.map(([, show]) => show(row)))]
+  const widths = columns.map((_, column) => Math.max(...cells.map((row) => row[column].length)))
+  const pad = (text, column) => (column === 0 ? text.padEnd(widths[0]) : text.padStart(widths[column]))
+  console.log(`\n${titleOf(scenario)}\n`)
+  for (const row of cells) console.log(row.map(pad).join('  '))
+}
+
+/** Prints what it should have shown. */
+export function printExpectations(expectations) {
+  console.log('')
+  for (const { text, met, must } of expectations) console.log(`${met ? 'yes' : must ? 'NO!' : 'no '}  ${text}`)
+}
+
+/** Prints in whose code the bots were. */
+export function printProfiles(profiles) {
+  for (const [file, places] of Object.entries(profiles)) {
+    console.log(`\n${file}`)
+    for (const { place, share } of places.slice(0, 14))
+      console.log(`  ${(share * 100).toFixed(1).padStart(5)} %  ${place}`)
+  }
+}
+
+/** All of it, to be read on its own. */
+export function markdownOf({ place, facts, packages, settings, scenarios }) {
+  const lines = [
+    '# What protection costs',
+    '',
+    `Written by \`npm run bench\` on ${[place, ...Object.values(facts)].join('; ')}.`,
+    '',
+    `Beside it: ${packages.join(', ')}.`,
+    '',
+    `Each variant in ${settings.rounds * 2} slices of ${settings.seconds} s, each right beside one of bare Express (= 1.00): the`,
+    'median of their ratios, and its quartiles. *deliveries/s* counts what was answered with 200; *CPU* is that of the bot,',
+    'for a delivery. Bot, load and database share the cores.',
+  ]
+  for (const scenario of scenarios) lines.push('', `## ${titleOf(scenario)}`, '', ...markdownTable(scenario))
+  return `${lines.join('\n')}\n`
+}
+
+function markdownTable({ workload, rows }) {
+  const columns = [['', nameOf], ...COLUMNS[workload]].filter(
+    ([title, show]) => title === '' || rows.some((row) => show(row) !== ''),
+  )
+  const line = (cells) => `| ${cells.join(' | ')} |`
+  return [
+    line(columns.map(([title]) => title)),
+    line(columns.map((_, index) => (index === 0 ? '---' : columns[index] === PROTECTS ? '---' : '--:'))),
+    ...rows.map((row) =>
+      line(columns.map(([, show], index) => (row.kind === 'ours' && index < 2 ? bold(show(row)) : show(row)))),
+    ),
+  ]
+}
+
+function nameOf({ name, store }) {
+  return store === '' ? name : `${STORES[store]}: ${name}`
+}
+
+function bold(text) {
+  return text === '' ? '' : `**${text}**`
+}
+
+function titleOf({ title, connections }) {
+  return `${title}, ${connections} ${connections === 1 ? 'connection' : 'connections'}`
 }

@@ -1,41 +1,62 @@
 /**
- * The bot under test: Express 5 with a handler that does nothing, so that what is measured is the way
- * to it. Started with a JSON of `{ options?, locks? }`: options of the lock, absent for bare Express, and
- * how many locks the requests are spread over.
+ * The bot under test: Express 5 with a handler that does nothing, or for some milliseconds nothing, so that what is
+ * measured is the way to it. Started with a JSON of `{ protection?, options?, handlerMs?, profile? }`: a file of
+ * `protections/` (absent for bare Express) and what it takes, and where to write a CPU profile at the end.
  *
- * GET /stats tells what the lock has counted, GET /usage the CPU time of this process so far.
+ * GET /usage tells the CPU time of this process so far, how often the handler ran, and how many times over at once
+ * since it was last asked. GET /stats tells what the lock has counted.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import express from 'express'
-import { pino } from 'pino'
-import { createSessionLock, sessionLock } from 'session-lock'
+import { startProfile } from './profile.mjs'
 
-const { options, locks: count = 1 } = JSON.parse(process.argv[2] ?? '{}')
-const logger = pino({ level: 'warn' })
-const locks = options ? Array.from({ length: count }, () => createSessionLock({ ...options, logger })) : []
-for (const lock of locks) await lock.ready()
+const { protection, options, handlerMs = 0, profile } = JSON.parse(process.argv[2] ?? '{}')
+
+let runs = 0
+let atOnce = 0
+let mostAtOnce = 0
+const count = () => {
+  runs += 1
+  atOnce += 1
+  mostAtOnce = Math.max(mostAtOnce, atOnce)
+}
+const atOnceToo = (_req, res) => {
+  count()
+  res.sendStatus(200)
+  atOnce -= 1
+}
+const later = async (_req, res) => {
+  count()
+  await sleep(handlerMs)
+  res.sendStatus(200)
+  atOnce -= 1
+}
+const bot = handlerMs > 0 ? later : atOnceToo
+
+const bare = { middleware: [], handler: bot }
+const { protect } = protection ? await import(`./protections/${protection}.mjs`) : { protect: async () => bare }
+const { middleware, handler, stats, close } = await protect({ ...options, handler: bot })
 
 const app = express()
-app.use('/webhook', express.json(), ...(locks.length > 0 ? [spread(locks.map((lock) => sessionLock(lock)))] : []))
-app.post('/webhook', (_req, res) => res.sendStatus(200))
-app.get('/stats', async (_req, res) => res.json(locks[0] ? await locks[0].stats() : {}))
+app.use('/webhook', express.json(), ...middleware)
+app.post('/webhook', handler)
+app.get('/stats', async (_req, res) => res.json((await stats?.()) ?? {}))
 app.get('/usage', (_req, res) => {
   const { user, system } = process.cpuUsage()
-  res.json({ cpuMs: (user + system) / 1000 })
+  res.json({ cpuMs: (user + system) / 1000, runs, mostAtOnce })
+  mostAtOnce = 0
 })
+// Without their stacks, which some peers would have Express write for every duplicate.
+app.use((error, _req, res, _next) => {
+  if (!res.headersSent) res.status(res.statusCode >= 400 ? res.statusCode : 500).end()
+  else if (!res.writableEnded) res.destroy(error)
+})
+const endProfile = profile ? await startProfile(profile) : undefined
 const server = app.listen(0, '127.0.0.1', () => console.log(`listening ${server.address().port}`))
 
 process.once('SIGTERM', async () => {
+  await endProfile?.()
   server.close()
-  await Promise.all(locks.map((lock) => lock.close()))
+  await close?.()
   process.exit()
 })
-
-/** One after another: right only where no two requests are of one session. */
-function spread(middlewares) {
-  if (middlewares.length === 1) return middlewares[0]
-  let next = 0
-  return (req, res, go) => {
-    next = (next + 1) % middlewares.length
-    middlewares[next](req, res, go)
-  }
-}

@@ -14,7 +14,7 @@ let load: NodeProcess
 beforeEach(async () => {
   database = await createConnection(process.env['TEST_MYSQL_URL'] as string)
   const options = { store: process.env['TEST_MYSQL_URL'], tablePrefix }
-  bot = spawnNode(new URL('server.mjs', BENCH), [JSON.stringify({ options })])
+  bot = spawnNode(new URL('server.mjs', BENCH), [JSON.stringify({ protection: 'session-lock', options })])
   load = spawnNode(new URL('load.mjs', BENCH))
 })
 
@@ -32,7 +32,7 @@ async function count(sql: string): Promise<number> {
 
 test('20 000 messages of as many sessions, over 64 connections: every one is handled, nobody sees a deadlock', async () => {
   const port = Number((await bot.waitForLine(/^listening (\d+)/))[1])
-  load.send(JSON.stringify({ port, connections: 64, deliveries: DELIVERIES }))
+  load.send(JSON.stringify({ ports: [port], connections: 64, deliveries: DELIVERIES }))
   const [line] = await load.waitForLine(/^\{.*\}$/, 240_000)
   expect(JSON.parse(line)).toMatchObject({ deliveries: DELIVERIES, statuses: { 200: DELIVERIES } })
 
