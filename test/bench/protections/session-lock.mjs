@@ -1,9 +1,13 @@
-/** The lock itself, of the repository's build. */
+/** The lock itself, of the repository's build, as most bots use it. */
 import { pino } from 'pino'
-import { createSessionLock, sessionLock } from '../../../dist/index.js'
+import { sessionLock } from '../../../dist/index.js'
 
 export async function protect({ handler, ...options }) {
-  const lock = createSessionLock({ ...options, logger: pino({ level: 'warn' }) })
-  await lock.ready()
-  return { middleware: [sessionLock(lock)], handler, stats: () => lock.stats(), close: () => lock.close() }
+  const middleware = sessionLock({ ...options, logger: pino({ level: 'warn' }) })
+  return {
+    middleware: [middleware],
+    handler,
+    stats: () => middleware.lock.stats(),
+    close: () => middleware.lock.close(),
+  }
 }
