@@ -111,7 +111,7 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
             answerLost,
           })
         }
-        await pause(port, port.random() * Math.min(2 ** tries, 50))
+        await pause(port, port.random() * Math.min(2 ** tries, 50), 'awaited')
       }
     }
   }

@@ -43,7 +43,7 @@ export interface Claims {
   claim(delivery: Delivery, wait: ClaimWait): Promise<DeliveryOutcome>
   /** Refuses everybody who waits, and all who come; those who hold go on. */
   stop(): void
-  /** Resolves when nothing is in hand any more. */
+  /** Resolves when nothing is in hand any more, and the store has answered every claim. */
   allEnded(): Promise<void>
   counts(): OutcomeCounts & { waiting: number; holding: number }
 }
@@ -61,6 +61,8 @@ export function createClaims(engine: Engine): Claims {
   const waiting = new Set<Turn>()
   /** How many deliveries are in hand. */
   let holding = 0
+  /** How many claims the store has not answered yet: it may grant them still. */
+  let asking = 0
   let markAllEnded: (() => void) | undefined
   let stopped = false
   let largestToken = 0
@@ -140,10 +142,11 @@ export function createClaims(engine: Engine): Claims {
   function waitForDeadline(turn: Turn): void {
     if (waiting.has(turn)) return
     waiting.add(turn)
-    turn.timer = port.after(Math.max(0, turn.deadlineAt - port.now()), () => {
+    const timeIsUp = (): void => {
       // Where the store is being asked just now, its answer comes first.
       if (turn.state === 'waiting') finalize(turn)
-    })
+    }
+    turn.timer = port.after(Math.max(0, turn.deadlineAt - port.now()), timeIsUp, 'awaited')
   }
 
   /** Whoever comes with a message that somebody else came with before is told what he is told. */
@@ -202,10 +205,23 @@ export function createClaims(engine: Engine): Claims {
       staleAfterMs: options.staleAfterMs,
       tokenAbove: largestToken,
     }
+    asking += 1
     engine.claims.submit(request).then(
-      (verdict) => answered(turn, request, verdict, sentAt),
-      (error: unknown) => unanswered(turn, request, error),
+      (verdict) => {
+        asking -= 1
+        answered(turn, request, verdict, sentAt)
+        tellIfAllEnded()
+      },
+      (error: unknown) => {
+        asking -= 1
+        unanswered(turn, request, error)
+        tellIfAllEnded()
+      },
     )
+  }
+
+  function tellIfAllEnded(): void {
+    if (holding + asking === 0) markAllEnded?.()
   }
 
   function unanswered(turn: Turn, request: Claim, error: unknown): void {
@@ -320,7 +336,7 @@ export function createClaims(engine: Engine): Claims {
       ended() {
         left -= 1
         if (left === 0) holding -= 1
-        if (holding === 0) markAllEnded?.()
+        tellIfAllEnded()
       },
     })
     turn.resolve({ outcome: 'acquired', hold })
@@ -386,7 +402,7 @@ export function createClaims(engine: Engine): Claims {
       }
     },
     async allEnded() {
-      if (holding > 0) await new Promise<void>((resolve) => (markAllEnded = resolve))
+      if (holding + asking > 0) await new Promise<void>((resolve) => (markAllEnded = resolve))
     },
     counts: () => ({ ...report.counts, waiting: waiting.size, holding }),
   }

@@ -10,7 +10,6 @@ import { createInspection, type Inspection } from './inspection.ts'
 import type { Lease } from './lease.ts'
 import { type ResolvedOptions, resolveOptions, type SessionLockOptions } from './options.ts'
 import { deliveryOf, type RunKey } from './plan.ts'
-import { pause } from './port.ts'
 import { trackHandlers } from './running.ts'
 
 /** What `lock.run` resolves to. */
@@ -99,7 +98,13 @@ export function createLock(options: SessionLockOptions): SessionLock {
   async function close(): Promise<void> {
     claims.stop()
     stopCleaning()
-    await Promise.race([claims.allEnded(), pause(resolved.port, resolved.closeTimeoutMs)])
+    await new Promise<void>((resolve) => {
+      const limit = resolved.port.after(resolved.closeTimeoutMs, resolve, 'awaited')
+      void claims.allEnded().then(() => {
+        limit.cancel()
+        resolve()
+      })
+    })
     const left = claims.counts().holding
     if (left > 0)
       resolved.logger.warn(

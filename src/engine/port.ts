@@ -8,8 +8,8 @@ export interface Timer {
 export interface Port {
   /** Milliseconds of a clock that never steps back. Not the time of day. */
   now(): number
-  /** Runs once after `delayMs`. Does not keep the process alive. */
-  after(delayMs: number, work: () => void): Timer
+  /** Runs once after `delayMs`. Keeps the process alive only where somebody is `awaited` by it. */
+  after(delayMs: number, work: () => void, awaited?: 'awaited'): Timer
   /** Runs once, after the input that is at hand now was read: what arrives together is written together. */
   soon(work: () => void): void
   /** Unique and not to be guessed. */
@@ -21,9 +21,9 @@ export interface Port {
 /** Node's own clock, timers and randomness. */
 export const nodePort: Port = {
   now: () => performance.now(),
-  after(delayMs, work) {
+  after(delayMs, work, awaited) {
     const timer = setTimeout(work, Math.min(delayMs, MAX_TIMER_MS))
-    timer.unref()
+    if (!awaited) timer.unref()
     return { cancel: () => clearTimeout(timer) }
   },
   soon: (work) => {
@@ -44,8 +44,8 @@ let lastId = 0
 const MAX_TIMER_MS = 2 ** 31 - 1
 
 /** A promise that is fulfilled after `delayMs`. */
-export function pause(port: Port, delayMs: number): Promise<void> {
+export function pause(port: Port, delayMs: number, awaited?: 'awaited'): Promise<void> {
   return new Promise((resolve) => {
-    port.after(delayMs, resolve)
+    port.after(delayMs, resolve, awaited)
   })
 }

@@ -1,4 +1,4 @@
-/** `lock.run` and what one process promises: order, re-entry, followers, closing, events, logs. */
+/** `lock.run` and what one process promises: order, re-entry, followers, events, logs. */
 import { pino } from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
 import { createSessionLock, KeyError, type SessionLockOptions, StoreError } from '../../src/index.ts'
@@ -220,32 +220,6 @@ test('a handler that claims its own session is told so; after its end, anybody m
     // Another session is nobody's own.
     expect((await lock.run({ messageId: 'm4', prospect: 'other' }, () => 1)).status).toBe('processed')
   })
-})
-
-test('close refuses who waits, lets the handler finish, and keeps a store that is not its own', async () => {
-  const store = memoryStore(SETTINGS)
-  const lock = createSessionLock({ store, logger: false })
-  const first = gate()
-  const running = lock.run({ messageId: 'm1', prospect: 'p' }, first.work)
-  await first.entered
-  const waiting = lock.run({ messageId: 'm2', prospect: 'p' }, () => 1)
-  const refused = expect(waiting).rejects.toMatchObject({ code: 'CLOSED' })
-  const closing = lock.close()
-  await refused
-  await expect(lock.run({ messageId: 'm3' }, () => 1)).rejects.toMatchObject({ code: 'CLOSED' })
-  first.open('done')
-  expect(await running).toMatchObject({ status: 'processed', value: 'done' })
-  await closing
-  expect(await store.messages({ limit: 10 })).toMatchObject([{ messageId: 'm1', status: 'completed' }])
-})
-
-test('close does not wait for a handler for ever', async () => {
-  const lock = createSessionLock({ store: memoryStore(SETTINGS), logger: false, closeTimeoutMs: 50 })
-  const first = gate()
-  void lock.run({ messageId: 'm1' }, first.work)
-  await first.entered
-  await lock.close()
-  first.open()
 })
 
 test('every outcome is an event, and a listener that throws harms nobody', async () => {
