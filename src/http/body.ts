@@ -3,6 +3,7 @@
  * as it stands.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { parse } from 'node:querystring'
 import bodyParser from 'body-parser'
 import { type Answer, refuse } from './decision.ts'
 import type { RequestLike } from './node-exchange.ts'
@@ -77,8 +78,10 @@ function parsedBody(request: RequestLike): unknown {
   const { body } = request
   if (typeof body !== 'string' && !(body instanceof Uint8Array)) return body
   request.rawBody ??= body
+  const text = typeof body === 'string' ? body : new TextDecoder().decode(body)
+  if (FORM_TYPE.test(request.headers['content-type'] ?? '')) return { ...parse(text) }
   try {
-    return JSON.parse(typeof body === 'string' ? body : Buffer.from(body).toString('utf8'))
+    return JSON.parse(text)
   } catch {
     return undefined
   }

@@ -163,6 +163,17 @@ describe.each(expressVersions)('%s', (_, express) => {
       expect(await (await post(text.url, whatsapp('ada', 'bob'))).json()).toMatchObject({ type: 'string' })
     })
 
+    it.each([
+      ['bytes', express.raw({ type: '*/*' })],
+      ['text', express.text({ type: '*/*' })],
+    ])('a form, or JSON behind a byte order mark, is read where it was left as %s', async (__, parser) => {
+      const bot = await botWith({ key: { messageId: 'MessageSid' } }, [parser])
+      const form = { 'content-type': 'application/x-www-form-urlencoded' }
+      expect((await post(bot.url, 'MessageSid=SM1&Body=h%C3%A9', form)).status).toBe(200)
+      expect((await post(bot.url, `\ufeff${ADA}`)).status).toBe(200)
+      expect(bot.deliveries.flatMap(({ messages }) => messages)).toMatchObject([{ id: 'SM1' }, { id: 'wamid.ada' }])
+    })
+
     it('a parser that left an empty object behind has not parsed it', async () => {
       const bot = await botWith({}, [express.urlencoded({ extended: false })])
       expect(await (await post(bot.url, ADA)).json()).toMatchObject({ body: whatsapp('ada') })
