@@ -62,6 +62,9 @@ class HeldLease implements Lease {
   }
 }
 
+/** How much earlier than the store a handler takes its lease for expired, at most. */
+const MOST_EARLY_MS = 250
+
 /** What the store gave for one part. */
 export interface Acquired {
   readonly part: PlannedPart
@@ -101,21 +104,19 @@ class HeldLeases implements LiveHold {
   readonly #engine: Engine
   readonly #input: HoldInput
   readonly #acquiredAt: number
-  #expiresAt: number
-  #renewAt: number
+  #expiresAt = 0
+  #renewAt = 0
   #renewing = false
   #settling: Promise<SettleResult> | undefined
   #timer: Timer | undefined
   #signal: AbortSignal | undefined
 
   constructor(engine: Engine, input: HoldInput) {
-    const { staleAfterMs } = engine.options
     this.leases = input.acquired.map((one) => new HeldLease(one, input.claim.owner))
     this.#engine = engine
     this.#input = input
     this.#acquiredAt = engine.port.now()
-    this.#expiresAt = input.sentAt + staleAfterMs
-    this.#renewAt = input.sentAt + staleAfterMs / 3
+    this.#givenSince(input.sentAt)
     if (this.leases.length > 0) this.#arm()
   }
 
@@ -170,6 +171,14 @@ class HeldLeases implements LiveHold {
     return this.leases.some((lease) => !lease.lost)
   }
 
+  /** The store has given the leases, or renewed them, by a call that was sent then. */
+  #givenSince(sentAt: number): void {
+    const { staleAfterMs } = this.#engine.options
+    // Somebody else may start the very millisecond they are stale, and timers are late: the handler is told before.
+    this.#expiresAt = sentAt + staleAfterMs - Math.min(staleAfterMs / 20, MOST_EARLY_MS)
+    this.#renewAt = sentAt + staleAfterMs / 3
+  }
+
   /** One timer a hold: whatever comes first of renewal, expiry and `maxHoldMs`. */
   #arm(): void {
     const { port, options } = this.#engine
@@ -206,8 +215,7 @@ class HeldLeases implements LiveHold {
       for (const lease of held) {
         if (!lease.lost && lease.rows.some((row) => refused.has(row.key))) this.#lose(lease, 'refused')
       }
-      this.#expiresAt = sentAt + staleAfterMs
-      this.#renewAt = sentAt + staleAfterMs / 3
+      this.#givenSince(sentAt)
     } catch (error) {
       this.#engine.storeFailed('renew a lease', error)
       this.#renewAt = port.now() + staleAfterMs / 15
