@@ -4,8 +4,9 @@
  * - A status repeats the id of the message it is about, so its id holds the status too. In a group each
  *   participant has a status of their own, which only the participant tells apart.
  * - `from` and `recipient_id` are absent for people who hide their number; a business-scoped user id
- *   (`from_user_id`, `recipient_user_id`) stands in its place.
- * - Reactions and edits have ids of their own.
+ *   (`from_user_id`, `recipient_user_id`) stands in its place. Where both are there, they are two names of one person.
+ * - Reactions, edits and revocations have ids of their own.
+ * - The steps of a call repeat its id, and wait for nobody: a caller hangs up sooner than a slow reply is done.
  */
 import { fieldOf, firstPresent, joinedId, listOf } from './fields.ts'
 import { metaHandshake } from './meta.ts'
@@ -26,8 +27,7 @@ export const whatsappCloud = {
         const device = firstPresent(fieldOf(fieldOf(value, 'metadata'), 'phone_number_id'))
         for (const [list, readItem] of LISTS) {
           for (const item of listOf(value, list)) {
-            const { id, prospect, kind } = readItem(item)
-            messages.push({ id, prospect, device, kind })
+            messages.push({ ...readItem(item), device })
           }
         }
       }
@@ -52,18 +52,27 @@ const LISTS: ReadonlyArray<readonly [string, ReadItem]> = [
   ['messages', readMessage],
   ['statuses', readStatus],
   ['message_echoes', readEcho],
+  ['calls', readCall],
 ]
 
 const KINDS: ReadonlyMap<unknown, MessageKind> = new Map([
   ['reaction', 'reaction'],
   ['edit', 'edit'],
+  ['revoke', 'delete'],
   ['system', 'system'],
 ])
+
+/** The number and the user id of one person; whichever is there where the other is not. */
+function personOf(number: unknown, userId: unknown): Pick<ReadMessage, 'prospect' | 'prospectAlt'> {
+  const prospect = firstPresent(number, userId)
+  const other = firstPresent(userId)
+  return other === null || prospect === other ? { prospect } : { prospect, prospectAlt: other }
+}
 
 function readMessage(item: unknown): Omit<ReadMessage, 'device'> {
   return {
     id: firstPresent(fieldOf(item, 'id')),
-    prospect: firstPresent(fieldOf(item, 'from'), fieldOf(item, 'from_user_id')),
+    ...personOf(fieldOf(item, 'from'), fieldOf(item, 'from_user_id')),
     kind: KINDS.get(fieldOf(item, 'type')) ?? 'message',
   }
 }
@@ -85,8 +94,19 @@ function readStatus(item: unknown): Omit<ReadMessage, 'device'> {
 function readEcho(item: unknown): Omit<ReadMessage, 'device'> {
   return {
     id: firstPresent(fieldOf(item, 'id')),
-    prospect: firstPresent(fieldOf(item, 'to'), fieldOf(item, 'to_user_id')),
+    ...personOf(fieldOf(item, 'to'), fieldOf(item, 'to_user_id')),
     kind: 'echo',
+  }
+}
+
+/** Its id and `connect` or `terminate`. Whose call it is tells who of the two is the person. */
+function readCall(item: unknown): Omit<ReadMessage, 'device'> {
+  const side = fieldOf(item, 'direction') === 'BUSINESS_INITIATED' ? 'to' : 'from'
+  const id = firstPresent(fieldOf(item, 'id'))
+  return {
+    id: typeof id === 'string' ? joinedId(id, firstPresent(fieldOf(item, 'event'))) : id,
+    prospect: firstPresent(fieldOf(item, side), fieldOf(item, `${side}_user_id`)),
+    kind: 'status',
   }
 }
 
