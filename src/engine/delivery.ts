@@ -11,6 +11,8 @@ export type { MessageKind }
 export interface DeliveryMessage {
   /** What a redelivery keeps. Absent, null, `''`, `0` and `'0'` are no ids. */
   readonly id?: unknown
+  /** The conversation, where another one's messages can have the same ids. */
+  readonly within?: unknown
   readonly prospect?: unknown
   readonly device?: unknown
   readonly kind?: MessageKind

@@ -13,9 +13,9 @@ import { KeyError } from './errors.ts'
 /** No id (message, prospect, device, provider) may be longer than this, as UTF-8. */
 export const MAX_ID_BYTES = 512
 
-/** The key of a message: provider + device + message id. */
-export function messageKey(provider: string, device: string | null, id: string): string {
-  return composeKey('m', [provider, device, id])
+/** The key of a message: provider + device + message id, and the conversation where ids are counted anew in each. */
+export function messageKey(provider: string, device: string | null, id: string, within: string | null): string {
+  return composeKey('m', within === null ? [provider, device, id] : [provider, device, id, within])
 }
 
 /** The key of a message without an id: provider + device + a hash of who wrote what. */

@@ -83,6 +83,7 @@ function planLone(provider: string, message: DeliveryMessage, scope: Scope, twin
 
 interface Ids {
   readonly id: string | null
+  readonly within: string | null
   readonly prospect: string | null
   readonly prospectAlt: string | null
   readonly group: string | null
@@ -93,6 +94,7 @@ interface Ids {
 function readIds(message: DeliveryMessage): Ids {
   return {
     id: presentId('messageId', message.id),
+    within: presentId('within', message.within),
     prospect: presentId('prospect', message.prospect),
     prospectAlt: presentId('prospectAlt', message.prospectAlt),
     group: presentId('group', message.group),
@@ -110,7 +112,7 @@ function presentId(field: string, value: unknown): string | null {
 function messageRef(provider: string, ids: Ids, content: unknown, position: number): PlannedMessage | undefined {
   const { id, device } = ids
   if (id !== null) {
-    const key = messageKey(provider, device, id)
+    const key = messageKey(provider, device, id, ids.within)
     return { key, provider, device, id, position, line: lineOfMessage(key) }
   }
   if (content === undefined || content === null || content === '') return undefined

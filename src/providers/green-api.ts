@@ -1,4 +1,7 @@
-/** GREEN-API. The instance is an integer, and becomes text. Edits and reactions have ids of their own. */
+/**
+ * GREEN-API. The instance is an integer, and becomes text. Edits and reactions have ids of their own. An id is one
+ * chat's: on Telegram and MAX it is a time, and another chat has the same.
+ */
 import { fieldAt, fieldOf, firstPresent, idText } from './fields.ts'
 import { hasBearer, hasObject, isGroup, joined, kindOf, type Person, personOf } from './gateways.ts'
 import type { IncomingDelivery, MessageKind, Provider, ReadMessage, SignedDelivery } from './provider.ts'
@@ -26,7 +29,8 @@ export const greenApi = {
     const id = firstPresent(fieldOf(body, 'idMessage'))
     const device = firstPresent(idText(fieldAt(body, 'instanceData.idInstance')))
     if (type === 'outgoingMessageStatus') {
-      return [{ id: joined(id, fieldOf(body, 'status')), ...chatOf(fieldOf(body, 'chatId')), device, kind: 'status' }]
+      const chat = fieldOf(body, 'chatId')
+      return [{ id: joined(id, fieldOf(body, 'status')), ...withinChat(chat), ...chatOf(chat), device, kind: 'status' }]
     }
     if (type === 'incomingCall') {
       const prospect = firstPresent(fieldOf(body, 'from'))
@@ -35,14 +39,24 @@ export const greenApi = {
     const fromMe = OUTGOING.has(type)
     if (!fromMe && type !== 'incomingMessageReceived') return []
     const chat = fieldAt(body, 'senderData.chatId')
-    const person = fromMe || !isGroup(chat) ? chatOf(chat) : personOf(fieldAt(body, 'senderData.sender'), null, chat)
+    const person = fromMe || !isShared(chat) ? chatOf(chat) : personOf(fieldAt(body, 'senderData.sender'), null, chat)
     const kind = kindOf(KINDS.get(fieldAt(body, 'messageData.typeMessage')), fromMe)
-    return [{ id, ...person, device, kind }]
+    return [{ id, ...withinChat(chat), ...person, device, kind }]
   },
   /** What the instance's settings hold as the webhook's token comes as `Authorization: Bearer <token>`. */
   isSigned: (delivery: SignedDelivery, secret: string, _now: number) => hasBearer(delivery, secret),
 } satisfies Provider
 
+/** On Telegram and MAX, groups and channels have negative numbers. */
+function isShared(chat: unknown): boolean {
+  return isGroup(chat) || (typeof chat === 'string' && /^-\d/.test(chat))
+}
+
+function withinChat(chat: unknown): Pick<ReadMessage, 'within'> {
+  const within = firstPresent(chat)
+  return within === null ? {} : { within }
+}
+
 function chatOf(chat: unknown): Person {
-  return isGroup(chat) ? { prospect: null, group: chat } : { prospect: firstPresent(chat) }
+  return isShared(chat) ? { prospect: null, group: chat } : { prospect: firstPresent(chat) }
 }

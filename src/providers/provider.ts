@@ -40,6 +40,8 @@ export interface IncomingDelivery {
 export interface ReadMessage {
   /** What a redelivery keeps: `wamid…`, for a status `wamid…:delivered`. */
   readonly id: unknown
+  /** The conversation, where ids are counted anew in each: two messages of the same id are two messages then. */
+  readonly within?: unknown
   /** The person, also where the message is an echo and sender and recipient are swapped. */
   readonly prospect: unknown
   /** The bot's number, page, workspace or instance. */

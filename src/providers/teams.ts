@@ -2,6 +2,7 @@
  * Microsoft Teams (Bot Framework): one activity a POST.
  *
  * - An edit, a deletion and a reaction carry the id of the message they are about: only the time tells them apart.
+ * - A message's id is the millisecond it was written in: another conversation can have the same.
  * - An invoke (a card's button, a search) that was answered late comes again with a new id, so its id is none.
  * - Deliveries carry a JWT, whose keys change and must be fetched: check it with Microsoft's own middleware.
  */
@@ -30,7 +31,7 @@ export const teams = {
         device: firstPresent(fieldOf(fieldOf(body, 'recipient'), 'id')),
         kind: kindOf(body),
         ...(prospect === null && group !== null ? { group } : {}),
-        ...(id === null ? { content: contentOf(body) } : {}),
+        ...(id === null ? { content: contentOf(body) } : group === null ? {} : { within: group }),
       },
     ]
   },

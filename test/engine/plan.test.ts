@@ -44,6 +44,15 @@ test('a group names the session only where there is no person', () => {
   expect(partsOf([{ id: '1', group: 'g' }])[0]?.rows).toEqual(['s:-:1:g'])
 })
 
+test('where ids are counted anew in each conversation, one id in two of them is two messages', () => {
+  const at = (within?: string) => ({ id: '1700000000000', prospect: 'a', within })
+  expect(partsOf([at('chat 1'), at('chat 2'), at('chat 1'), at()])[0]?.messages).toHaveLength(3)
+  const keyOf = (message: DeliveryMessage) =>
+    planDelivery({ provider: 'p', messages: [message] }, 'both').parts[0]?.messages[0]?.key
+  expect(keyOf({ id: '1', device: 'd', within: '2' })).not.toBe(keyOf({ id: '2', device: 'd', within: '1' }))
+  expect(() => partsOf([{ id: '1', within: 7 }])).toThrow('within')
+})
+
 test('a twin holds its message beside its session', () => {
   const [part] = partsOf([{ id: '1', prospect: 'a@lid' }], true)
   expect(part?.rows).toEqual(['s:-:5:a@lid', 'm:1:p-:1:1'])
