@@ -1,6 +1,9 @@
 /**
- * Vonage's SMS API: one message or delivery receipt a request, by GET with everything in the query, or by POST
- * as a form or JSON. In both, `msisdn` is the person and `to` the bot's number, whoever sent the text.
+ * Vonage, two of its APIs; in both, one message or receipt a request.
+ *
+ * - SMS: by GET with everything in the query, or by POST as a form or JSON. `msisdn` is the person and `to` the
+ *   bot's number, whoever sent the text.
+ * - Messages (WhatsApp, Messenger, Viber, SMS): JSON by POST. `from` and `to` change places in a status.
  *
  * Signatures are not checked: an account chooses one of five schemes for them, and the request does not tell which.
  */
@@ -14,10 +17,10 @@ export const vonage = {
   methods: ['GET', 'POST'],
   recognises(delivery: IncomingDelivery) {
     const fields = fieldsOf(delivery)
-    const isWhole = NAMES.every((name) => firstPresent(fieldOf(fields, name)) !== null)
-    return isWhole && (isReceipt(fields) || TYPES.includes(fieldOf(fields, 'type')))
+    return hasAll(fields, NAMES) ? isReceipt(fields) || TYPES.includes(fieldOf(fields, 'type')) : isOfMessages(delivery)
   },
   read(delivery: IncomingDelivery): ReadMessage[] {
+    if (isOfMessages(delivery)) return [readMessages(delivery.body)]
     const fields = fieldsOf(delivery)
     const id = firstPresent(fieldOf(fields, 'messageId'))
     const [prospect, device] = [firstPresent(fieldOf(fields, 'msisdn')), firstPresent(fieldOf(fields, 'to'))]
@@ -31,8 +34,36 @@ const NAMES: readonly string[] = ['msisdn', 'to', 'messageId', 'message-timestam
 
 const TYPES: readonly unknown[] = ['text', 'unicode', 'binary']
 
+function hasAll(fields: unknown, names: readonly string[]): boolean {
+  return names.every((name) => firstPresent(fieldOf(fields, name)) !== null)
+}
+
 function isReceipt(fields: unknown): boolean {
   return firstPresent(fieldOf(fields, 'status')) !== null
+}
+
+/** The channel stands in the body, or in version 0.1 as the type of either party. */
+function isOfMessages({ method, body }: IncomingDelivery): boolean {
+  if (method === 'GET' || !hasAll(body, ['message_uuid', 'from', 'to', 'timestamp'])) return false
+  const channel = firstPresent(fieldOf(body, 'channel'), fieldOf(fieldOf(body, 'to'), 'type'))
+  const isMessage = ['message_type', 'message'].some((name) => fieldOf(body, name) !== undefined)
+  return typeof channel === 'string' && (isMessage || isReceipt(body))
+}
+
+function readMessages(body: unknown): ReadMessage {
+  const id = firstPresent(fieldOf(body, 'message_uuid'))
+  const [from, to] = [partyIn(fieldOf(body, 'from')), partyIn(fieldOf(body, 'to'))]
+  if (isReceipt(body)) {
+    return { id: joinedId(id, firstPresent(fieldOf(body, 'status'))), prospect: to, device: from, kind: 'status' }
+  }
+  const isReaction = fieldOf(body, 'message_type') === 'reaction'
+  return { id, prospect: from, device: to, kind: isReaction ? 'reaction' : 'message' }
+}
+
+/** A number or an id; in version 0.1 inside of an object. */
+function partyIn(party: unknown): unknown {
+  if (typeof party !== 'object') return firstPresent(party)
+  return firstPresent(fieldOf(party, 'number'), fieldOf(party, 'id'))
 }
 
 function fieldsOf({ method, url, body }: IncomingDelivery): unknown {
