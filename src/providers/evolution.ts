@@ -2,10 +2,11 @@
  * Evolution API (v1 and v2).
  *
  * - The top-level `sender` is the bot's own number; the person is in the message's key.
- * - Deletions and edits carry the id of their target, so theirs is made of it.
+ * - Deletions and edits carry the id of their target, so theirs is made of it. So do votes, which come as an update
+ *   of their poll, all with the same status.
  * - History (`messages.set`), presence, contacts and the like hold no new message.
  */
-import { fieldAt, fieldOf, firstPresent, idText } from './fields.ts'
+import { fieldAt, fieldOf, firstPresent, idText, listOf } from './fields.ts'
 import {
   contentOf,
   has,
@@ -45,7 +46,7 @@ type Reader = (data: unknown, body: unknown) => Omit<ReadMessage, 'device'>
 const READERS: ReadonlyMap<string, Reader> = new Map([
   ['messages.upsert', readMessage],
   ['send.message', readMessage],
-  ['messages.update', readStatus],
+  ['messages.update', readUpdate],
   ['messages.delete', readDelete],
   ['messages.edited', readEdit],
   ['send.message.update', readEdit],
@@ -81,7 +82,7 @@ function personIn(key: unknown): Person {
   return personOf(fieldOf(key, 'participant'), alternative, chat)
 }
 
-function readStatus(data: unknown): Omit<ReadMessage, 'device'> {
+function readUpdate(data: unknown, body: unknown): Omit<ReadMessage, 'device'> {
   const key = hasObject(data, 'key') ? fieldOf(data, 'key') : data
   const id = firstPresent(fieldOf(data, 'keyId'), fieldOf(key, 'id'))
   const chat = fieldOf(key, 'remoteJid')
@@ -89,7 +90,13 @@ function readStatus(data: unknown): Omit<ReadMessage, 'device'> {
   const person = isGroup(chat)
     ? personOf(participant, fieldOf(key, 'participantAlt'), chat)
     : personOf(chat, fieldOf(key, 'remoteJidAlt'))
-  return { id: joined(id, idText(fieldOf(data, 'status')), participant), ...person, kind: 'status' }
+  if (listOf(data, 'pollUpdates').length > 0) {
+    return { id: null, ...person, kind: 'callback', content: contentOf(joined(id, 'vote'), fieldOf(body, 'date_time')) }
+  }
+  const status = firstPresent(idText(fieldOf(data, 'status')), idText(fieldAt(data, 'update.status')))
+  // The message's own id alone would be taken for the message.
+  if (status === null) return { id: null, ...person, kind: 'status', content: contentOf(joined(id, 'update')) }
+  return { id: joined(id, status, participant), ...person, kind: 'status' }
 }
 
 function readDelete(data: unknown): Omit<ReadMessage, 'device'> {

@@ -54,6 +54,7 @@ const READERS: ReadonlyMap<unknown, Reader> = new Map<string, Reader>([
   ['message.ack', readAck],
   ['message.ack.group', readAck],
   ['poll.vote', readVote],
+  ['event.response', (payload) => readMessage(payload, 'callback')],
   ['call.received', readCall],
   ['call.accepted', readCall],
   ['call.rejected', readCall],
@@ -64,10 +65,10 @@ function isNative(id: unknown): boolean {
 }
 
 /** The parts of `{fromMe}_{chat}_{ID}` and `{fromMe}_{chat}_{ID}_{participant}`; any other id is taken whole. */
-function partsOf(id: unknown): { readonly native: unknown; readonly chat: string | undefined } {
-  if (!isNative(id)) return { native: firstPresent(id), chat: undefined }
-  const [, chat, native] = (id as string).split('_', 3)
-  return { native: firstPresent(native), chat }
+function partsOf(id: unknown): { readonly native: unknown; readonly chat?: string; readonly participant?: string } {
+  if (!isNative(id)) return { native: firstPresent(id) }
+  const [, chat, native, participant] = (id as string).split('_', 4)
+  return { native: firstPresent(native), ...(chat && { chat }), ...(participant?.includes('@') && { participant }) }
 }
 
 function readMessage(payload: unknown, kind: MessageKind | undefined): Omit<ReadMessage, 'device'> {
@@ -77,14 +78,16 @@ function readMessage(payload: unknown, kind: MessageKind | undefined): Omit<Read
 
 /** The chat as the id names it: `from` and `to` mean different things where the bot itself wrote. */
 function personIn(payload: unknown): Person {
-  const { chat } = partsOf(fieldOf(payload, 'id'))
+  const { chat, participant: inId } = partsOf(fieldOf(payload, 'id'))
   const fromMe = isTrue(fieldOf(payload, 'fromMe'))
   const from = fieldOf(payload, 'from')
   const group = [chat, from, fieldOf(payload, 'to')].find(isGroup)
   if (group === undefined) {
     return personOf(fromMe ? firstPresent(chat, fieldOf(payload, 'to')) : from, alternativeIn(payload))
   }
-  const participant = firstPresent(fieldOf(payload, 'participant'), fieldOf(payload, 'author'))
+  // Stories name the person in their id alone, and votes in `from`, where else the group stands.
+  const named = [fieldOf(payload, 'participant'), fieldOf(payload, 'author'), inId, isGroup(from) ? null : from]
+  const participant = firstPresent(...named)
   return fromMe ? { prospect: null, group } : personOf(participant, alternativeIn(payload), group)
 }
 

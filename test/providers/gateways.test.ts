@@ -114,6 +114,14 @@ describe('ids', () => {
     ])
   })
 
+  it('of an update that names no status is not that of its message', () => {
+    const update = (data: object) => read('evolution', { ...sampleBody('evolution', 'status'), data })
+    expect(update({ keyId: 'a', status: 'READ' })[0]).toMatchObject({ id: 'a:READ', kind: 'status' })
+    expect(update({ key: { id: 'a' }, update: { status: 'READ' } })[0]).toMatchObject({ id: 'a:READ', kind: 'status' })
+    expect(update({ keyId: 'a' })[0]).toMatchObject({ id: null, kind: 'status', content: ['a:update'] })
+    expect(update({})[0]).toMatchObject({ id: null, kind: 'status', content: null })
+  })
+
   it('are 0 and empty where there are none, and then the content tells', () => {
     const body = sampleBody('fonnte', 'without-inboxid')
     for (const inboxid of [0, '0', '', null]) {
