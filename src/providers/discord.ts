@@ -10,7 +10,7 @@ export const discord = {
   deadlineMs: 3000,
   replays: true,
   recognises: ({ body }: IncomingDelivery) =>
-    (fieldOf(body, 'type') === PING || KINDS.has(fieldOf(body, 'type'))) &&
+    (UNREAD.includes(fieldOf(body, 'type')) || KINDS.has(fieldOf(body, 'type'))) &&
     ['id', 'application_id', 'token'].every((name) => typeof fieldOf(body, name) === 'string') &&
     typeof fieldOf(body, 'version') === 'number',
   read({ body }: IncomingDelivery): ReadMessage[] {
@@ -45,10 +45,14 @@ const PING = 1
 
 const PONG = '{"type":1}'
 
-/** By interaction type. What somebody is still typing (4) asks for suggestions, many times a second. */
+/** What somebody is still typing asks for suggestions, many times a second: it must not wait for a slow reply. */
+const AUTOCOMPLETE = 4
+
+const UNREAD: readonly unknown[] = [PING, AUTOCOMPLETE]
+
+/** By interaction type. */
 const KINDS: ReadonlyMap<unknown, MessageKind> = new Map([
   [2, 'command'],
   [3, 'callback'],
-  [4, 'event'],
   [5, 'callback'],
 ])

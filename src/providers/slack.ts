@@ -21,7 +21,7 @@ export const slack = {
     if (isEvent(body)) return typeof fieldOf(body, 'event') === 'object' ? [readEvent(body)] : []
     if (isCommand(body)) return [readCommand(body)]
     const interaction = interactionOf(body)
-    return interaction === undefined ? [] : [readInteraction(interaction)]
+    return interaction === undefined || isSuggestion(interaction) ? [] : [readInteraction(interaction)]
   },
   isSigned(delivery: SignedDelivery, secret: string, now: number) {
     const time = headerOf(delivery, 'x-slack-request-timestamp')
@@ -73,6 +73,12 @@ function interactionOf(body: unknown): unknown {
   const interaction = typeof payload === 'string' ? parsed(payload) : body
   const hasUser = typeof fieldAt(interaction, 'user.id') === 'string'
   return INTERACTIONS.includes(fieldOf(interaction, 'type')) && hasUser ? interaction : undefined
+}
+
+/** Somebody types into a menu, which asks for its options: it must not wait for a slow reply. */
+function isSuggestion(interaction: unknown): boolean {
+  const type = fieldOf(interaction, 'type')
+  return type === 'block_suggestion' || type === 'dialog_suggestion'
 }
 
 function parsed(text: string): unknown {
@@ -142,7 +148,7 @@ function readCommand(body: unknown): ReadMessage {
   }
 }
 
-/** Closing a dialog, and asking for suggestions, has no trigger. */
+/** Dialogs, and the closing of a view, have no trigger. */
 function readInteraction(interaction: unknown): ReadMessage {
   const id = firstPresent(fieldOf(interaction, 'trigger_id'))
   const teams = ['team.id', 'user.team_id', 'enterprise.id', 'api_app_id']
