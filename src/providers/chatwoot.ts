@@ -27,7 +27,7 @@ export const chatwoot = {
     return [
       {
         id,
-        prospect: firstPresent(idText(fieldOf(conversation, 'id'))),
+        prospect: firstPresent(...['id', 'display_id'].map((name) => idText(fieldOf(conversation, name)))),
         device: firstPresent(...inboxes),
         kind: kindOf(body),
         ...(id === null ? { content: body } : {}),

@@ -49,6 +49,7 @@ const KINDS: ReadonlyMap<string, MessageKind> = new Map([
   ['message', 'message'],
   ['channel_post', 'message'],
   ['business_message', 'message'],
+  ['guest_message', 'message'],
   ['edited_message', 'edit'],
   ['edited_channel_post', 'edit'],
   ['edited_business_message', 'edit'],

@@ -38,6 +38,7 @@ const ACTIONS: ReadonlyMap<unknown, MessageKind> = new Map([
   ['edit', 'edit'],
   ['edited', 'edit'],
   ['delete', 'delete'],
+  ['vote', 'callback'],
 ])
 
 function readMessage(item: unknown): Omit<ReadMessage, 'device'> {
