@@ -68,12 +68,18 @@ export function createClaims(engine: Engine): Claims {
   let largestToken = 0
 
   function claim(delivery: Delivery, wait: ClaimWait): Promise<DeliveryOutcome> {
-    if (options.alias) return withAliases(delivery, options.alias).then((named) => enter(named, wait))
-    return enter(delivery, wait)
+    // Before the alias is asked: the provider's patience does not begin after it.
+    const enteredAt = port.now()
+    if (options.alias) return withAliases(delivery, options.alias).then((named) => enter(named, wait, enteredAt))
+    return enter(delivery, wait, enteredAt)
   }
 
   /** Rejects with what this throws. */
-  function enter(delivery: Delivery, { lockWaitMs, answerWithinMs }: ClaimWait): Promise<DeliveryOutcome> {
+  function enter(
+    delivery: Delivery,
+    { lockWaitMs, answerWithinMs }: ClaimWait,
+    enteredAt: number,
+  ): Promise<DeliveryOutcome> {
     return new Promise((resolve, reject) => {
       const plan = planDelivery(delivery, options.scope)
       if (stopped) throw new ClosedError()
@@ -82,7 +88,6 @@ export function createClaims(engine: Engine): Claims {
         return
       }
       refuseReentry(plan)
-      const enteredAt = port.now()
       const completed = remembered.of(plan)
       const parts = completed.size === 0 ? plan.parts : plan.parts.filter((part) => !isCompleted(completed, part))
       const turn: Turn = {

@@ -78,6 +78,16 @@ test('an alias makes two names one session, and what it throws is the claim’s 
   await expect(failing.run({ messageId: '1', prospect: 'a' }, () => 1)).rejects.toThrow('no contacts')
 })
 
+test('what an alias takes its time for is part of the wait', async () => {
+  const lock = lockOver({ alias: (prospect) => new Promise((resolve) => setTimeout(resolve, 60, prospect)) })
+  const waited: number[] = []
+  lock.on('busy', ({ waitedMs }) => void waited.push(waitedMs))
+  const claim = (id: string) => lock.claim({ provider: 'p', messages: [{ id, prospect: 'a' }] }, { lockWaitMs: 0 })
+  expect((await claim('1')).outcome).toBe('acquired')
+  expect((await claim('2')).outcome).toBe('busy')
+  expect(waited).toEqual([expect.toSatisfy((waitedMs: number) => waitedMs >= 50)])
+})
+
 test('without an id, the same content of the same person is one message while it is handled, and not later', async () => {
   const lock = lockOver()
   const claim = (content: string, prospect = 'a') =>
