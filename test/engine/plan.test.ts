@@ -44,6 +44,19 @@ test('a group names the session only where there is no person', () => {
   expect(partsOf([{ id: '1', group: 'g' }])[0]?.rows).toEqual(['s:-:1:g'])
 })
 
+test('a status shares no session: its own key is all that it holds, and it waits for no slow reply', async () => {
+  const read = { id: 'm:read', prospect: 'a', kind: 'status' } as const
+  expect(partsOf([{ id: '1', prospect: 'a' }, read])).toEqual([
+    { rows: ['s:-:1:a'], messages: ['1'] },
+    { rows: ['m:1:p-:6:m:read'], messages: ['m:read'] },
+  ])
+  const lock = lockOver({ lockWaitMs: 0 })
+  const claim = (message: DeliveryMessage) => lock.claim({ provider: 'p', messages: [message] })
+  expect((await claim({ id: '1', prospect: 'a' })).outcome).toBe('acquired')
+  expect((await claim({ id: '2', prospect: 'a' })).outcome).toBe('busy')
+  expect((await claim(read)).outcome).toBe('acquired')
+})
+
 test('where ids are counted anew in each conversation, one id in two of them is two messages', () => {
   const at = (within?: string) => ({ id: '1700000000000', prospect: 'a', within })
   expect(partsOf([at('chat 1'), at('chat 2'), at('chat 1'), at()])[0]?.messages).toHaveLength(3)
