@@ -39,6 +39,12 @@ export function headerOf(delivery: Pick<IncomingDelivery, 'headers'>, name: stri
   return typeof value === 'string' ? value : undefined
 }
 
+/** What stands behind the `?`. Of any text: a stranger's path (`//`) need not be a URL. */
+export function queryOf(url: string): URLSearchParams {
+  const mark = url.indexOf('?')
+  return new URLSearchParams(mark < 0 ? '' : url.slice(mark + 1))
+}
+
 /** The value that a form field holds as JSON; undefined where it holds none. */
 export function jsonOf(text: unknown): unknown {
   if (typeof text !== 'string') return undefined

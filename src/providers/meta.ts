@@ -1,4 +1,5 @@
 /** What Meta's products share: the GET that asks whether an endpoint is ours. */
+import { queryOf } from './fields.ts'
 import type { HandshakeAnswer, IncomingDelivery } from './provider.ts'
 import { equalsSecretly } from './signature.ts'
 
@@ -8,7 +9,7 @@ export function metaHandshake(
   verifyToken: string | undefined,
 ): HandshakeAnswer | undefined {
   if (delivery.method !== 'GET') return undefined
-  const query = new URL(delivery.url, 'http://localhost').searchParams
+  const query = queryOf(delivery.url)
   const challenge = query.get('hub.challenge')
   if (query.get('hub.mode') !== 'subscribe' || challenge === null) return undefined
   const isOurs = verifyToken !== undefined && equalsSecretly(query.get('hub.verify_token') ?? '', verifyToken)

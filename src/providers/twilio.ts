@@ -3,7 +3,7 @@
  * person in `To`. Calls have no message: each step of one repeats its SID, so they pass, and so do Conversations.
  */
 import { createHash, createHmac } from 'node:crypto'
-import { fieldOf, firstPresent, headerOf, joinedId } from './fields.ts'
+import { fieldOf, firstPresent, headerOf, joinedId, queryOf } from './fields.ts'
 import type { IncomingDelivery, Provider, ReadMessage, SignedDelivery } from './provider.ts'
 import { equalsSecretly } from './signature.ts'
 
@@ -47,11 +47,6 @@ const INCOMING: readonly unknown[] = ['received', 'receiving']
 
 function sidOf(body: unknown): unknown {
   return firstPresent(fieldOf(body, 'MessageSid'), fieldOf(body, 'SmsMessageSid'), fieldOf(body, 'SmsSid'))
-}
-
-function queryOf(url: string): URLSearchParams {
-  const start = url.indexOf('?')
-  return new URLSearchParams(start === -1 ? '' : url.slice(start))
 }
 
 /** The form's fields in the order of their names, each name before its value; of equal values one. */

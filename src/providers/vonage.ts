@@ -7,7 +7,7 @@
  *
  * Signatures are not checked: an account chooses one of five schemes for them, and the request does not tell which.
  */
-import { fieldOf, firstPresent, joinedId } from './fields.ts'
+import { fieldOf, firstPresent, joinedId, queryOf } from './fields.ts'
 import type { IncomingDelivery, Provider, ReadMessage } from './provider.ts'
 
 /** Vonage redelivers for a day whatever was not answered 200 or 204. */
@@ -68,9 +68,4 @@ function partyIn(party: unknown): unknown {
 
 function fieldsOf({ method, url, body }: IncomingDelivery): unknown {
   return method === 'GET' ? Object.fromEntries(queryOf(url)) : body
-}
-
-function queryOf(url: string): URLSearchParams {
-  const mark = url.indexOf('?')
-  return new URLSearchParams(mark < 0 ? '' : url.slice(mark + 1))
 }

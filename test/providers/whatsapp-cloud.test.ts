@@ -168,4 +168,10 @@ describe('handshake', () => {
     ]
     for (const query of others) expect(ask(query)).toBeUndefined()
   })
+
+  it('takes any path, also one that is no URL', () => {
+    const get = (url: string) => whatsappCloud.handshake({ method: 'GET', url, headers: {}, body: undefined }, 'token')
+    for (const url of ['', '//', '///', '//?x', '*', 'http://', '\\\\?%', '/?#?']) expect(get(url)).toBeUndefined()
+    expect(get('//?hub.mode=subscribe&hub.verify_token=token&hub.challenge=1')?.status).toBe(200)
+  })
 })
