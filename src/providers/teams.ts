@@ -4,9 +4,11 @@
  * - An edit, a deletion and a reaction carry the id of the message they are about: only the time tells them apart.
  * - A message's id is the millisecond it was written in: another conversation can have the same.
  * - An invoke (a card's button, a search) that was answered late comes again with a new id, so its id is none.
+ * - Before Microsoft Graph tells of changes it asks, by a token in the query, whether the endpoint is ours. Nothing
+ *   else tells whose POST that is: it is answered where this provider was named.
  * - Deliveries carry a JWT, whose keys change and must be fetched: check it with Microsoft's own middleware.
  */
-import { fieldOf, firstPresent, joinedId, listOf } from './fields.ts'
+import { fieldOf, firstPresent, joinedId, listOf, queryOf } from './fields.ts'
 import type { IncomingDelivery, MessageKind, Provider, ReadMessage } from './provider.ts'
 
 /** Teams waits for fifteen seconds. The answer to an invoke is what the person gets to see. */
@@ -34,6 +36,10 @@ export const teams = {
         ...(id === null ? { content: contentOf(body) } : group === null ? {} : { within: group }),
       },
     ]
+  },
+  handshake({ url }: IncomingDelivery) {
+    const token = queryOf(url).get('validationToken')
+    return token === null ? undefined : { status: 200, body: token }
   },
 } satisfies Provider
 

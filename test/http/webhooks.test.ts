@@ -34,10 +34,10 @@ async function startBot(options: SessionLockOptions, handler: Handler) {
   return {
     lock,
     runs,
-    async post(body: string, headers: Record<string, string> = {}) {
+    async post(body: string, headers: Record<string, string> = {}, query = '') {
       const type = body.startsWith('{') ? 'application/json' : 'application/x-www-form-urlencoded'
       const from = performance.now()
-      const response = await fetch(`${url}/webhook`, {
+      const response = await fetch(`${url}/webhook${query}`, {
         method: 'POST',
         headers: { 'content-type': type, ...headers },
         body,
@@ -174,6 +174,17 @@ test('handshakes are answered: Meta, Slack, Discord, LINE', async () => {
   expect((await discord.post(ping, { 'x-signature-ed25519': signature, 'x-signature-timestamp': '1701' })).status).toBe(
     401,
   )
+})
+
+test('Teams, where it is named: the token of Microsoft Graph is given back, and passed on where that is wanted', async () => {
+  const handler: Handler = (_request, response) => response.send('handler')
+  for (const [handshake, text] of [
+    ['answer', 'a token'],
+    ['pass', 'handler'],
+  ] as const) {
+    const bot = await startBot({ provider: 'teams', handshake }, handler)
+    expect((await bot.post('', {}, '?validationToken=a%20token')).text).toBe(text)
+  }
 })
 
 test('Vonage by GET, where it is named: handled once', async () => {

@@ -96,7 +96,13 @@ describe('handshakes', () => {
     expect(line.handshake(deliveryOf('line', 'check'))).toEqual({ status: 200, body: '' })
   })
 
+  it("echo Microsoft Graph's token, as plain text", () => {
+    const asked = { ...deliveryOf('teams', 'text'), url: '/webhook?validationToken=a%20b%3Cc%3E', body: undefined }
+    expect(teams.handshake(asked)).toEqual({ status: 200, body: 'a b<c>' })
+  })
+
   it('leave messages alone', () => {
+    expect(teams.handshake(deliveryOf('teams', 'text'))).toBeUndefined()
     expect(slack.handshake(deliveryOf('slack', 'message'))).toBeUndefined()
     expect(discord.handshake(deliveryOf('discord', 'command'))).toBeUndefined()
     expect(line.handshake(deliveryOf('line', 'group'))).toBeUndefined()
