@@ -51,12 +51,8 @@ export interface Claims {
 export function createClaims(engine: Engine): Claims {
   const { port, options } = engine
   const report = createReport(engine)
-  let isTold = false
-  const lines = createLines<Turn>(port, ask, () => isTold)
-  engine.whenOpened((store) => {
-    store.listen?.(lines.askNow)
-    isTold = store.listen !== undefined
-  })
+  const lines = createLines<Turn>(port, ask)
+  if (options.listen) engine.whenOpened((store) => store.listen?.(lines.askNow))
   const remembered = createRemembered(port)
   const waiting = new Set<Turn>()
   /** How many deliveries are in hand. */

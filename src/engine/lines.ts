@@ -19,6 +19,7 @@ export interface Waiter {
 export interface HeldElsewhere {
   readonly owner: string | null
   readonly messageKeys: readonly string[]
+  readonly heldForMs: number
   readonly remainingMs: number
 }
 
@@ -27,10 +28,15 @@ interface Line<Member> {
   readonly waiters: Member[]
   /** Who is claiming or holding. */
   current: Member | undefined
-  /** Set while another process holds the row: the store is asked again when the timer fires. */
-  elsewhere: { readonly holder: HeldElsewhere; readonly timer: Timer | undefined } | undefined
-  /** How often the store has said `held` in a row. */
-  polls: number
+  /**
+   * Set while another process holds the row: the store is asked again when the timer fires. `isToldOf`: it was
+   * asked because the row was said to be free.
+   */
+  elsewhere:
+    | { readonly holder: HeldElsewhere; readonly timer: Timer | undefined; readonly isToldOf: boolean }
+    | undefined
+  /** The row was said to be free while the store was being asked: the answer may be from before that. */
+  isSaidFree: boolean
   /** How many turns this process has had in a row. */
   turns: number
   /** Set for a moment after a lease ended for which another process waits. */
@@ -57,7 +63,7 @@ export interface Lines<Member extends Waiter> {
   current(key: string): Member | undefined
   /** What the store said last of a row that is held elsewhere. */
   elsewhere(key: string): HeldElsewhere | undefined
-  /** Forgets what the store said last of a row: it has changed hands. */
+  /** Forgets what the store said last of a row: it has changed hands. Who was not told of that trusts in being told no more. */
   forget(key: string): void
   /** The row is said to be free: whoever waits for it asks at once, rather than at the next poll. */
   askNow(key: string): void
@@ -65,10 +71,11 @@ export interface Lines<Member extends Waiter> {
   isFree(key: string): boolean
 }
 
-/** The poll is quick at first and never slower than this, unless the store tells when a row is free. */
+/** The poll is quick at first, and comes after a share of the time that the row has been held; never more slowly than this. */
 const MAX_POLL_MS = 40
-/** A notification can be lost: who waits asks by himself at least this often. */
-const MAX_POLL_WHEN_TOLD_MS = 500
+const POLL_AFTER_SHARE = 1 / 3
+/** Who is told when rows are free asks by himself only in case that he is not: a notification can be lost. */
+const POLL_WHEN_TOLD_MS = 500
 /** Polls meet on this grid, so that those of many rows go in one statement. */
 const POLL_GRID_MS = 5
 
@@ -82,7 +89,7 @@ function newLine<Member>(first: Member): Line<Member> {
     waiters: [first],
     current: undefined,
     elsewhere: undefined,
-    polls: 0,
+    isSaidFree: false,
     turns: 0,
     yielding: undefined,
   }
@@ -95,13 +102,13 @@ function without(keys: readonly string[], left: readonly string[]): string[] {
   return keys.filter((key) => !gone.has(key))
 }
 
-/** `isTold`: does the store call {@link Lines.askNow} when a row is free? */
-export function createLines<Member extends Waiter>(
-  port: Port,
-  start: (waiter: Member) => void,
-  isTold: () => boolean,
-): Lines<Member> {
+export function createLines<Member extends Waiter>(port: Port, start: (waiter: Member) => void): Lines<Member> {
   const lines = new Map<string, Line<Member>>()
+  /**
+   * Does {@link Lines.askNow} come when a row is free? Judged by what comes, since a listening connection can be lost
+   * without a sign, and behind a pooler it hears nothing: true from one that came to one that did not.
+   */
+  let isTold = false
 
   const isFree = (key: string): boolean => {
     const line = lines.get(key)
@@ -113,7 +120,9 @@ export function createLines<Member extends Waiter>(
     waiter.state = 'claiming'
     for (const key of waiter.keys) {
       const line = lines.get(key)
-      if (line) line.current = waiter
+      if (!line) continue
+      line.current = waiter
+      line.isSaidFree = false
     }
     start(waiter)
     return true
@@ -132,18 +141,24 @@ export function createLines<Member extends Waiter>(
     for (const waiter of line.waiters) if (waiter.state === 'waiting' && startIfFree(waiter)) return
   }
 
+  function pollAfterMs({ heldForMs, remainingMs }: HeldElsewhere): number {
+    const byShare = Math.min(Math.max(heldForMs * POLL_AFTER_SHARE, POLL_GRID_MS), MAX_POLL_MS)
+    return Math.min(isTold ? POLL_WHEN_TOLD_MS : byShare, remainingMs + 1)
+  }
+
   function askLater(key: string, line: Line<Member>, holder: HeldElsewhere): void {
-    line.polls = line.elsewhere?.holder.owner === holder.owner ? line.polls + 1 : 1
     line.turns = 0
-    const slowestMs = isTold() ? MAX_POLL_WHEN_TOLD_MS : MAX_POLL_MS
-    const delayMs = Math.min(POLL_GRID_MS * 2 ** Math.min(line.polls, 10), slowestMs, holder.remainingMs + 1)
+    if (line.isSaidFree) {
+      line.elsewhere = { holder, timer: undefined, isToldOf: true }
+      return
+    }
     const now = port.now()
-    const at = Math.ceil((now + delayMs) / POLL_GRID_MS) * POLL_GRID_MS
+    const at = Math.ceil((now + pollAfterMs(holder)) / POLL_GRID_MS) * POLL_GRID_MS
     const timer = port.after(at - now, () => {
-      line.elsewhere = { holder, timer: undefined }
+      line.elsewhere = { holder, timer: undefined, isToldOf: false }
       wake(key)
     })
-    line.elsewhere = { holder, timer }
+    line.elsewhere = { holder, timer, isToldOf: false }
   }
 
   return {
@@ -201,13 +216,20 @@ export function createLines<Member extends Waiter>(
     elsewhere: (key) => lines.get(key)?.elsewhere?.holder,
     forget(key) {
       const line = lines.get(key)
-      if (line) line.elsewhere = undefined
+      if (!line?.elsewhere) return
+      if (!line.elsewhere.isToldOf && !line.isSaidFree) isTold = false
+      line.elsewhere = undefined
     },
     askNow(key) {
+      isTold = true
       const line = lines.get(key)
-      if (!line?.elsewhere?.timer) return
+      if (!line) return
+      if (!line.elsewhere?.timer) {
+        line.isSaidFree = true
+        return
+      }
       line.elsewhere.timer.cancel()
-      line.elsewhere = { holder: line.elsewhere.holder, timer: undefined }
+      line.elsewhere = { holder: line.elsewhere.holder, timer: undefined, isToldOf: true }
       wake(key)
     },
     startIfFree,

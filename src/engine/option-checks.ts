@@ -43,6 +43,7 @@ export const CHECKS: Readonly<Record<keyof SessionLockOptions, readonly [(value:
   logger: [(value) => value === false || isLogger(value), 'takes a pino logger or false'],
   maskProspects: [isBoolean, 'takes true or false'],
   storeTimeoutMs: milliseconds(10),
+  listen: [isBoolean, 'takes true or false'],
   maxBatch: wholeNumber(1),
   maxWaiters: wholeNumber(0),
   cleanupEveryMs: milliseconds(0),

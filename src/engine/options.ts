@@ -84,6 +84,11 @@ export interface SessionLockOptions {
   readonly maskProspects?: boolean | undefined
   /** No call of the store takes longer than this. Default: a sixth of `staleAfterMs`, at most 5000. */
   readonly storeTimeoutMs?: number | undefined
+  /**
+   * Whether a connection is kept that hears when a session is free, where the store has one (Postgres, Redis). false:
+   * who waits for another process asks again by himself, every 40 ms at the latest. Default true.
+   */
+  readonly listen?: boolean | undefined
   /** How many operations one transaction writes at most. Default 128. */
   readonly maxBatch?: number | undefined
   /** How many requests may wait at once in this process; those beyond are refused as busy. Default 10000. */
@@ -127,6 +132,7 @@ export interface ResolvedOptions
     | 'migrate'
     | 'maskProspects'
     | 'storeTimeoutMs'
+    | 'listen'
     | 'maxBatch'
     | 'maxWaiters'
     | 'cleanupEveryMs'
@@ -165,6 +171,7 @@ const DEFAULTS = {
   tablePrefix: 'session_lock_',
   migrate: 'auto',
   maskProspects: false,
+  listen: true,
   maxBatch: 128,
   maxWaiters: 10_000,
   cleanupEveryMs: 60_000,

@@ -122,8 +122,8 @@ export function heldRows(answers: readonly Said[]): Map<string, HeldElsewhere> {
   const rows = new Map<string, HeldElsewhere>()
   for (const { part, said } of answers) {
     if (said.outcome !== 'held') continue
-    const { owner, messageKeys } = said.holder
-    for (const row of part.rows) rows.set(row.key, { owner, messageKeys, remainingMs: said.remainingMs })
+    const { owner, messageKeys, heldForMs } = said.holder
+    for (const row of part.rows) rows.set(row.key, { owner, messageKeys, heldForMs, remainingMs: said.remainingMs })
   }
   return rows
 }

@@ -190,7 +190,8 @@ export function listenTo(source: Source, channel: string, heard: (text: string) 
     // Here waiting is right: whoever waits for a row asks again by himself meanwhile.
     enableOfflineQueue: true,
     maxRetriesPerRequest: null,
-    autoResubscribe: true,
+    // By ourselves below: a subscription that the driver repeats and that is refused would end the process.
+    autoResubscribe: false,
     retryStrategy: (times) => RECONNECT_AFTER_MS[times - 1] ?? 2000,
     sentinelRetryStrategy: () => 1000,
   })
@@ -199,6 +200,9 @@ export function listenTo(source: Source, channel: string, heard: (text: string) 
   })
   client.on('message', (_channel: string, text: string) => heard(text))
   // Where the user may not listen, who waits asks again by himself.
-  client.subscribe(channel).catch(() => undefined)
+  client.on('ready', () => {
+    client.subscribe(channel).catch(() => undefined)
+  })
+  client.connect().catch(() => undefined)
   return { close: () => client.disconnect() }
 }

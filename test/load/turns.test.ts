@@ -1,15 +1,17 @@
 /** A session that several processes want all the time changes hands: none of them keeps it to itself. */
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, describe, expect, test } from 'vitest'
-import { createSessionLock } from '../../src/index.ts'
 import { makeTemporaryDirectory, removeTemporaryDirectory } from '../processes/guard.ts'
+import { type NodeProcess, spawnNode } from '../processes/spawn-node.ts'
 import { dropTables, mysqlUrl } from '../stores/mysql-tables.ts'
 import { dropPostgresTables, postgresUrl } from '../stores/postgres-tables.ts'
 import { redisUrl, removeKeys } from '../stores/redis-keys.ts'
 
-const TURNS = 120
+const NODE = new URL('../bench/handover-node.mjs', import.meta.url)
+const TURNS = 100
+/** Long beside the moment between two turns: who only happens to ask in that moment seldom gets one. */
+const HOLD_MS = 20
 const directory = makeTemporaryDirectory('turns')
 afterAll(() => removeTemporaryDirectory(directory))
 
@@ -20,36 +22,36 @@ const stores = {
   redis: { url: redisUrl, forget: removeKeys },
 }
 
+/** When each of its handlers ran. */
+function turnsOf(node: NodeProcess): Array<[from: number, until: number]> {
+  const turns = node.lines.map((line) => /^turn (\S+) (\S+)$/.exec(line))
+  return turns.flatMap((turn) => (turn ? [[Number(turn[1]), Number(turn[2])]] : []))
+}
+
 describe.each(Object.entries(stores))('%s', (_, { url, forget }) => {
   // One waiter: the line of its process is empty between its turns.
   test.each([1, 4])(
     'two processes with %i steady waiters each: both get a third of the turns, or nearly',
     async (waiters) => {
       const tablePrefix = `t${randomBytes(6).toString('hex')}_`
-      const locks = ['a', 'b'].map((nodeId) =>
-        createSessionLock({ store: url(tablePrefix), tablePrefix, nodeId, logger: false, lockWaitMs: 30_000 }),
+      const nodes = ['a', 'b'].map((nodeId) =>
+        spawnNode(NODE, [JSON.stringify({ store: url(tablePrefix), tablePrefix, nodeId })]),
       )
-      let turns = 0
-      let inside = 0
-      const had = [0, 0]
-      const steadily = async (index: number) => {
-        while (turns < TURNS) {
-          await locks[index]?.run({ session: 'wanted' }, async () => {
-            inside += 1
-            expect(inside).toBe(1)
-            await sleep(2)
-            inside -= 1
-            turns += 1
-            had[index] = (had[index] ?? 0) + 1
-          })
-        }
-      }
       try {
-        await Promise.all(locks.map((lock) => lock.ready()))
-        await Promise.all([0, 1].flatMap((index) => Array.from({ length: waiters }, () => steadily(index))))
-        expect(Math.min(...had) / turns).toBeGreaterThanOrEqual(0.3)
+        await Promise.all(nodes.map((node) => node.waitForLine(/^ready$/)))
+        for (const node of nodes) node.send(JSON.stringify({ waiters, holdMs: HOLD_MS }))
+        const all = () => nodes.flatMap(turnsOf).sort(([a], [b]) => a - b)
+        await expect.poll(() => all().length, { timeout: 50_000 }).toBeGreaterThanOrEqual(TURNS)
+        const had = nodes.map((node) => turnsOf(node).length)
+        expect(Math.min(...had) / all().length).toBeGreaterThanOrEqual(0.3)
+        let lastUntil = 0
+        for (const [from, until] of all()) {
+          expect(from).toBeGreaterThanOrEqual(lastUntil)
+          lastUntil = until
+        }
       } finally {
-        await Promise.all(locks.map((lock) => lock.close()))
+        for (const node of nodes) node.kill('SIGKILL')
+        await Promise.all(nodes.map((node) => node.exited))
         await forget(new Set([tablePrefix]))
       }
     },
