@@ -4,6 +4,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { createSessionLock, KeyError, type SessionLockOptions, StoreError } from '../../src/index.ts'
 import { memoryStore } from '../../src/store/memory.ts'
 import type { Store } from '../../src/store/store.ts'
+import { countCalls } from '../stores/counted-store.ts'
 
 const SETTINGS = { tablePrefix: 'session_lock_', timeoutMs: 1000 }
 
@@ -324,24 +325,8 @@ test('messages in hand are shown as processing, with their session', async () =>
   await running
 })
 
-/** A store that counts its calls, and what was in them. */
-function countingStore() {
-  const store = memoryStore(SETTINGS)
-  const calls: Record<string, number> = { claim: 0, look: 0, settle: 0, renew: 0 }
-  const counted = Object.fromEntries(
-    (['claim', 'look', 'settle', 'renew'] as const).map((name) => [
-      name,
-      (items: never) => {
-        calls[name] = (calls[name] ?? 0) + 1
-        return (store[name] as (items: never) => unknown)(items)
-      },
-    ]),
-  )
-  return { store: Object.assign(Object.create(store), counted) as Store, calls }
-}
-
 test('10 000 simultaneous duplicates of one message cost the store what one does; later ones, nothing', async () => {
-  const { store, calls } = countingStore()
+  const { store, calls } = countCalls(memoryStore(SETTINGS))
   const lock = lockOver({ store })
   const key = { messageId: 'm1', prospect: 'p' }
   const results = await Promise.all(Array.from({ length: 10_000 }, () => lock.run(key, turn)))

@@ -1,26 +1,13 @@
 /** A session that several processes want all the time changes hands: none of them keeps it to itself. */
 import { randomBytes } from 'node:crypto'
-import { join } from 'node:path'
-import { afterAll, describe, expect, test } from 'vitest'
-import { makeTemporaryDirectory, removeTemporaryDirectory } from '../processes/guard.ts'
+import { describe, expect, test } from 'vitest'
 import { type NodeProcess, spawnNode } from '../processes/spawn-node.ts'
-import { dropTables, mysqlUrl } from '../stores/mysql-tables.ts'
-import { dropPostgresTables, postgresUrl } from '../stores/postgres-tables.ts'
-import { redisUrl, removeKeys } from '../stores/redis-keys.ts'
+import { sharedStores } from '../stores/shared-stores.ts'
 
 const NODE = new URL('../bench/handover-node.mjs', import.meta.url)
 const TURNS = 100
 /** Long beside the moment between two turns: who only happens to ask in that moment seldom gets one. */
 const HOLD_MS = 20
-const directory = makeTemporaryDirectory('turns')
-afterAll(() => removeTemporaryDirectory(directory))
-
-const stores = {
-  sqlite: { url: (prefix: string) => `sqlite:${join(directory, prefix)}.db`, forget: async () => undefined },
-  mysql: { url: mysqlUrl, forget: dropTables },
-  postgres: { url: postgresUrl, forget: dropPostgresTables },
-  redis: { url: redisUrl, forget: removeKeys },
-}
 
 /** When each of its handlers ran. */
 function turnsOf(node: NodeProcess): Array<[from: number, until: number]> {
@@ -28,15 +15,13 @@ function turnsOf(node: NodeProcess): Array<[from: number, until: number]> {
   return turns.flatMap((turn) => (turn ? [[Number(turn[1]), Number(turn[2])]] : []))
 }
 
-describe.each(Object.entries(stores))('%s', (_, { url, forget }) => {
+describe.each(sharedStores)('$name', ({ url, forget }) => {
   // One waiter: the line of its process is empty between its turns.
   test.each([1, 4])(
     'two processes with %i steady waiters each: both get a third of the turns, or nearly',
     async (waiters) => {
       const tablePrefix = `t${randomBytes(6).toString('hex')}_`
-      const nodes = ['a', 'b'].map((nodeId) =>
-        spawnNode(NODE, [JSON.stringify({ store: url(tablePrefix), tablePrefix, nodeId })]),
-      )
+      const nodes = ['a', 'b'].map((nodeId) => spawnNode(NODE, [JSON.stringify({ store: url(), tablePrefix, nodeId })]))
       try {
         await Promise.all(nodes.map((node) => node.waitForLine(/^ready$/)))
         for (const node of nodes) node.send(JSON.stringify({ waiters, holdMs: HOLD_MS }))
