@@ -122,7 +122,7 @@ export function createClaims(engine: Engine): Claims {
       for (const part of plan.parts) {
         for (const row of part.rows) {
           const held = running.hold.holds(row.key)
-          if (held !== undefined) throw new ReentryError(held)
+          if (held !== undefined) throw new ReentryError(engine.log.shown(held))
         }
       }
     }
@@ -373,7 +373,7 @@ export function createClaims(engine: Engine): Claims {
 
   function failed(turn: Turn, error: unknown): void {
     leaveAll(turn)
-    engine.storeFailed('claim', error)
+    report.failed(turn, error)
     if (options.onStoreError === 'allow' && error instanceof StoreError) {
       report.unprotected(turn, error)
       turn.resolve({ outcome: 'acquired', hold: createHoldOfNothing(engine, turn) })

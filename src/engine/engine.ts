@@ -14,7 +14,7 @@ import {
 } from '../store/store.ts'
 import { type Batches, createBatches } from './batches.ts'
 import { createEvents, type Events } from './events.ts'
-import { createLog, type Log } from './log.ts'
+import { createLog, type Log, type LogSubject } from './log.ts'
 import type { ResolvedOptions } from './options.ts'
 import type { Port } from './port.ts'
 
@@ -32,8 +32,8 @@ export interface Engine {
   store(): Promise<Store>
   /** Calls back once, when the store has been opened for the first time. */
   whenOpened(opened: (store: Store) => void): void
-  /** Logs, counts and emits a failed call of the store. */
-  storeFailed(during: string, error: unknown): void
+  /** Logs, counts and emits a failed call of the store, for one claim or for all. */
+  storeFailed(during: string, error: unknown, subject?: LogSubject): void
   storeErrors(): number
   isClosed(): boolean
   /** No settlement is tried again from here on; closes the store where it was opened here. */
@@ -106,9 +106,9 @@ export function createEngine(options: ResolvedOptions): Engine {
     ),
     store,
     whenOpened: (listener) => void openListeners.push(listener),
-    storeFailed(during, error) {
+    storeFailed(during, error, subject) {
       storeErrors += 1
-      log.storeError(during, error)
+      log.storeError(during, error, subject)
       const kind = error instanceof StoreError ? error.kind : 'unknown'
       events.emit('store_error', () => ({ during, kind, error, nodeId: options.nodeId }))
     },

@@ -152,8 +152,9 @@ class HeldLeases implements LiveHold {
     return this.#settling
   }
 
-  #subjectOf(lease: HeldLease): LogSubject {
-    return { names: [lease.name], messageIds: lease.messageIds, owner: lease.owner }
+  #subjectOf(...leases: readonly HeldLease[]): LogSubject {
+    const messageIds = leases.flatMap((lease) => lease.messageIds)
+    return { names: leases.map((lease) => lease.name), messageIds, owner: this.#input.claim.owner }
   }
 
   #eventOf({ prospect, device, messageIds, owner }: HeldLease) {
@@ -217,7 +218,7 @@ class HeldLeases implements LiveHold {
       }
       this.#givenSince(sentAt)
     } catch (error) {
-      this.#engine.storeFailed('renew a lease', error)
+      this.#engine.storeFailed('renew a lease', error, this.#subjectOf(...held))
       this.#renewAt = port.now() + staleAfterMs / 15
     }
     this.#renewing = false
@@ -248,7 +249,7 @@ class HeldLeases implements LiveHold {
   }
 
   #unsettled(lease: HeldLease, result: HandlerResult, settlement: Settlement, error: unknown): 'unsettled' {
-    this.#engine.storeFailed('settle a lease', error)
+    this.#engine.storeFailed('settle a lease', error, this.#subjectOf(lease))
     // What the database refuses to write once it refuses again: then at least the session is free.
     const isRefused = error instanceof StoreError && error.kind === 'data'
     const rest: Settlement = isRefused ? { ...settlement, messages: [], outcome: 'released' } : settlement

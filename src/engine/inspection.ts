@@ -112,14 +112,12 @@ export function createInspection(engine: Engine, claims: Claims): Inspection {
     if (rows.length === 0) throw new KeyError('key', 'names nothing: give prospect (and device), session, or messageId')
     const store = await engine.store()
     const [released] = await store.release(rows.map((row) => row.key))
-    if (released) {
-      const { prospect, device, nodeId, owner } = released
-      engine.log.raw.warn(
-        { prospect, device, holder: nodeId, owner, node: engine.options.nodeId },
-        'released a session by force',
-      )
-    }
-    return released && sessionInfo(released)
+    if (!released) return undefined
+    const info = sessionInfo(released)
+    const { prospect, device, owner, messageIds, nodeId } = info
+    const names = [prospect, device].filter((name) => name !== null)
+    engine.log.releasedByForce({ names: [names.join(' · ')], messageIds, owner: owner ?? '' }, nodeId)
+    return info
   }
 
   async function cleanup(): Promise<CleanupReport> {

@@ -11,15 +11,19 @@ export interface LogSubject {
 
 export interface Log {
   acquired(subject: () => LogSubject, waitedMs: number): void
-  takeover(subject: LogSubject, from: { nodeId: string | null; silentForMs: number }): void
+  takeover(subject: LogSubject, from: { nodeId: string | null; silentForMs: number }, waitedMs: number): void
   duplicate(subject: LogSubject, of: 'completed' | 'in_flight', waitedMs: number): void
   busy(subject: LogSubject, waitedMs: number): void
   released(subject: () => LogSubject, heldMs: number): void
   failed(subject: LogSubject, heldMs: number, error: unknown): void
   lost(subject: LogSubject, loss: string): void
-  /** `during`: what we failed to do. */
-  storeError(during: string, error: unknown): void
+  /** `during`: what we failed to do; `subject`: for whom, where it was for one claim. */
+  storeError(during: string, error: unknown, subject?: LogSubject): void
   unprotected(subject: LogSubject, error: unknown): void
+  /** `holder`: the node that held it. */
+  releasedByForce(subject: LogSubject, holder: string | null): void
+  /** A session's name as logs show it. */
+  shown(name: string): string
   raw: Logger
 }
 
@@ -38,9 +42,9 @@ export function createLog(options: ResolvedOptions): Log {
       if (logger.isLevelEnabled('debug'))
         logger.debug({ ...fields(subject()), waitedMs: round(waitedMs) }, 'acquired (new)')
     },
-    takeover(subject, from) {
-      const ageMs = round(from.silentForMs)
-      logger.info({ ...fields(subject), ageMs, from: from.nodeId }, 'acquired by taking over STALE lock')
+    takeover(subject, from, waitedMs) {
+      const details = { ageMs: round(from.silentForMs), from: from.nodeId, waitedMs: round(waitedMs) }
+      logger.info({ ...fields(subject), ...details }, 'acquired by taking over STALE lock')
     },
     duplicate(subject, of, waitedMs) {
       logger.info({ ...fields(subject), of, waitedMs: round(waitedMs) }, 'already locked — BLOCKING DUPLICATE')
@@ -58,8 +62,8 @@ export function createLog(options: ResolvedOptions): Log {
     lost(subject, loss) {
       logger.warn({ ...fields(subject), loss }, 'failed to keep the lease; the handler’s signal has aborted')
     },
-    storeError(during, error) {
-      logger.error({ node: nodeId, err: error }, `failed to ${during}`)
+    storeError(during, error, subject) {
+      logger.error({ ...(subject ? fields(subject) : { node: nodeId }), err: error }, `failed to ${during}`)
     },
     unprotected(subject, error) {
       logger.error(
@@ -67,6 +71,10 @@ export function createLog(options: ResolvedOptions): Log {
         'failed to reach the store; handling UNPROTECTED (onStoreError: allow)',
       )
     },
+    releasedByForce(subject, holder) {
+      logger.warn({ ...fields(subject), holder }, 'released a session by force')
+    },
+    shown,
     raw: logger,
   }
 }

@@ -20,6 +20,8 @@ export interface Report {
   acquired(turn: Turn, part: PlannedPart, said: PartVerdict & { outcome: 'acquired' }): void
   duplicate(turn: Turn, of: 'completed' | 'in_flight'): void
   busy(turn: Turn): void
+  /** The store could not be asked. */
+  failed(turn: Turn, error: unknown): void
   unprotected(turn: Turn, error: unknown): void
 }
 
@@ -50,7 +52,7 @@ export function createReport(engine: Engine): Report {
       counts.acquired += 1
       if (takeover) {
         counts.takeovers += 1
-        log.takeover(subjectOf(turn, [part]), takeover)
+        log.takeover(subjectOf(turn, [part]), takeover, waitedMs)
         const from = { fromNodeId: takeover.nodeId, ageMs: takeover.silentForMs }
         events.emit('takeover', () => ({ ...eventOf(turn, [part]), ...from, fencingToken }))
       } else log.acquired(() => subjectOf(turn, [part]), waitedMs)
@@ -67,6 +69,9 @@ export function createReport(engine: Engine): Report {
       counts.busy += 1
       log.busy(subjectOf(turn, turn.plan.parts), waitedMs)
       events.emit('busy', () => ({ ...eventOf(turn, turn.plan.parts), waitedMs }))
+    },
+    failed(turn, error) {
+      engine.storeFailed('claim', error, subjectOf(turn, turn.plan.parts))
     },
     unprotected(turn, error) {
       counts.unprotected += 1
