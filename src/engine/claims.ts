@@ -2,7 +2,14 @@
  * Claims: from a delivery's arrival to its outcome. A turn stands in the lines of its rows and
  * messages, asks the store when it is first in all of them, and waits up to `lockWaitMs`.
  */
-import { type Claim, type ClaimVerdict, type CompletedMessage, type PartVerdict, StoreError } from '../store/store.ts'
+import {
+  type Claim,
+  type ClaimVerdict,
+  type CompletedMessage,
+  type MessageAddress,
+  type PartVerdict,
+  StoreError,
+} from '../store/store.ts'
 import { withAliases } from './alias.ts'
 import type { Delivery, DeliveryOutcome } from './delivery.ts'
 import type { Engine } from './engine.ts'
@@ -19,6 +26,7 @@ import {
   isCompleted,
   lineKeys,
   linesOf,
+  messageOf,
   NONE,
   noteCompleted,
   openPart,
@@ -136,7 +144,7 @@ export function createClaims(engine: Engine): Claims {
     }
     waitForDeadline(turn)
     for (const part of turn.parts) {
-      for (const message of part.messages) if (isFirst(turn, message.line)) void look(message.key)
+      for (const message of part.messages) if (isFirst(turn, message.line)) void look(message)
     }
   }
 
@@ -156,9 +164,9 @@ export function createClaims(engine: Engine): Claims {
     return false
   }
 
-  async function look(messageKey: string): Promise<void> {
+  async function look(message: MessageAddress): Promise<void> {
     try {
-      const completed = await engine.looks.submit(messageKey)
+      const completed = await engine.looks.submit(message)
       if (completed) tell([completed])
     } catch (error) {
       // The claim itself, or the deadline, will answer.
@@ -260,7 +268,8 @@ export function createClaims(engine: Engine): Claims {
         lines.forget(row.key)
         for (const key of before.messageKeys) {
           const [first] = lines.inLine(lineOfMessage(key))
-          if (first?.state === 'waiting') void look(key)
+          const message = first?.state === 'waiting' && messageOf(first, key)
+          if (message) void look(message)
         }
       }
     }

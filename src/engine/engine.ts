@@ -4,6 +4,7 @@ import {
   type Claim,
   type ClaimVerdict,
   type CompletedMessage,
+  type MessageAddress,
   type Renewal,
   type RenewalVerdict,
   type Settlement,
@@ -25,7 +26,7 @@ export interface Engine {
   readonly events: Events
   readonly claims: Batches<Claim, ClaimVerdict>
   /** Is this message completed? */
-  readonly looks: Batches<string, CompletedMessage | undefined>
+  readonly looks: Batches<MessageAddress, CompletedMessage | undefined>
   readonly renewals: Batches<Renewal, RenewalVerdict>
   readonly settlements: Batches<Settlement, SettlementVerdict>
   /** The store, opened and migrated; rejects with a {@link StoreError} and tries anew at the next call. */
@@ -95,7 +96,7 @@ export function createEngine(options: ResolvedOptions): Engine {
     log,
     events,
     claims: batches<Claim, ClaimVerdict>((to, claims) => to.claim(claims), addClaimKeys),
-    looks: batches<string, CompletedMessage | undefined>(lookAt, (key, keys) => keys.push(key)),
+    looks: batches<MessageAddress, CompletedMessage | undefined>(lookAt, ({ key }, keys) => keys.push(key)),
     renewals: batches<Renewal, RenewalVerdict>((to, renewals) => to.renew(renewals), addRowKeys),
     settlements: batches<Settlement, SettlementVerdict>(
       (to, settlements) => to.settle(settlements),
@@ -122,9 +123,9 @@ export function createEngine(options: ResolvedOptions): Engine {
   }
 }
 
-async function lookAt(store: Store, keys: readonly string[]): Promise<Array<CompletedMessage | undefined>> {
-  const completed = new Map((await store.look(keys)).map((message) => [message.key, message]))
-  return keys.map((key) => completed.get(key))
+async function lookAt(store: Store, messages: readonly MessageAddress[]): Promise<Array<CompletedMessage | undefined>> {
+  const completed = new Map((await store.look(messages)).map((message) => [message.key, message]))
+  return messages.map(({ key }) => completed.get(key))
 }
 
 function addRowKeys(item: { readonly rows: ReadonlyArray<{ readonly key: string }> }, keys: string[]): void {

@@ -47,16 +47,13 @@ export type Scope = 'both' | 'message' | 'session'
 export function planDelivery(delivery: Delivery, scope: Scope): Plan {
   const provider = requireId('provider', delivery.provider)
   const { messages } = delivery
-  const [lone, second] = messages
-  if (lone && !second) return planLone(provider, lone, scope, delivery.twins === true)
+  if (messages.length === 1) return planLone(delivery, provider, scope)
   const parts = new Map<string, PlannedPart>()
   const seen = new Set<string>()
   const unkeyed: number[] = []
   const repeated: number[] = []
   messages.forEach((message, position) => {
-    const ids = readIds(message)
-    const ref = scope === 'session' ? undefined : messageRef(provider, ids, message.content, position)
-    const rows = rowsFor(message, ids, ref, scope, delivery.twins === true)
+    const { rows, ref } = wantedFor(delivery, provider, position, scope)
     if (rows.length === 0) unkeyed.push(position)
     else if (ref && seen.has(ref.key)) repeated.push(position)
     else {
@@ -70,15 +67,31 @@ export function planDelivery(delivery: Delivery, scope: Scope): Plan {
 }
 
 /** Most deliveries hold one message, and need nothing to join it with others. */
-function planLone(provider: string, message: DeliveryMessage, scope: Scope, twins: boolean): Plan {
-  const ids = readIds(message)
-  const ref = scope === 'session' ? undefined : messageRef(provider, ids, message.content, 0)
-  const rows = rowsFor(message, ids, ref, scope, twins)
+function planLone(delivery: Delivery, provider: string, scope: Scope): Plan {
+  const { rows, ref } = wantedFor(delivery, provider, 0, scope)
   if (rows.length === 0) return { provider, parts: [], size: 1, unkeyed: [0], repeated: [] }
   const part = newPart(rows, ref)
   part.positions.push(0)
   if (ref) part.messages.push(ref)
   return { provider, parts: [part], size: 1, unkeyed: [], repeated: [] }
+}
+
+/** What one message needs: the rows of its session, under every name it goes by; its own where it has no session. */
+function wantedFor(
+  { messages, twins = false }: Delivery,
+  provider: string,
+  position: number,
+  scope: Scope,
+): { rows: RowWanted[]; ref: PlannedMessage | undefined } {
+  const message = messages[position] as DeliveryMessage
+  const ids = readIds(message)
+  // A status shares no session: it would queue behind slow replies.
+  const rows = scope === 'message' || message.kind === 'status' ? [] : sessionRows(ids)
+  const home = twins ? undefined : rows[0]?.key
+  const ref = scope === 'session' ? undefined : messageRef(provider, ids, message.content, position, home)
+  // What has no session, or comes under several, is held by itself.
+  if (ref && home === undefined) rows.push({ key: ref.key, prospect: ids.prospect, device: ids.device })
+  return { rows, ref }
 }
 
 interface Ids {
@@ -109,33 +122,27 @@ function presentId(field: string, value: unknown): string | null {
   return requireId(field, value)
 }
 
-function messageRef(provider: string, ids: Ids, content: unknown, position: number): PlannedMessage | undefined {
+/** At home in its session, or where none is given, in its own row. */
+function messageRef(
+  provider: string,
+  ids: Ids,
+  content: unknown,
+  position: number,
+  home: string | undefined,
+): PlannedMessage | undefined {
   const { id, device } = ids
   if (id !== null) {
     const key = messageKey(provider, device, id, ids.within)
-    return { key, provider, device, id, position, line: lineOfMessage(key) }
+    return { key, home: home ?? key, provider, device, id, position, line: lineOfMessage(key) }
   }
   if (content === undefined || content === null || content === '') return undefined
   const key = fingerprintKey(provider, device, ids.prospect ?? ids.group, content)
   const hash = partsOfKey(key)?.[2] ?? key
   const retentionMs = FINGERPRINT_RETENTION_MS
-  return { key, provider, device, id: hash, retentionMs, position, line: lineOfMessage(key) }
+  return { key, home: home ?? key, provider, device, id: hash, retentionMs, position, line: lineOfMessage(key) }
 }
 
-/** The rows a message needs: its session's, under every name it goes by; its own where it has no session. */
-function rowsFor(
-  message: DeliveryMessage,
-  ids: Ids,
-  ref: MessageRef | undefined,
-  scope: Scope,
-  twins: boolean,
-): RowWanted[] {
-  // A status shares no session: it would queue behind slow replies.
-  const rows = scope === 'message' || message.kind === 'status' ? [] : sessionRows(ids)
-  if (ref && (rows.length === 0 || twins)) rows.push({ key: ref.key, prospect: ids.prospect, device: ids.device })
-  return rows
-}
-
+/** The rows of a message's session, under every name it goes by. */
 function sessionRows(ids: Ids): RowWanted[] {
   const { prospect, prospectAlt, group, device, session } = ids
   if (session !== null) return [{ key: namedSessionKey(session), prospect: session, device: null }]

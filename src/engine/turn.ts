@@ -2,7 +2,7 @@
 import type { CompletedMessage, PartVerdict } from '../store/store.ts'
 import type { DeliveryOutcome, Withheld } from './delivery.ts'
 import type { HeldElsewhere, Waiter } from './lines.ts'
-import type { Plan, PlannedPart } from './plan.ts'
+import type { Plan, PlannedMessage, PlannedPart } from './plan.ts'
 import type { Timer } from './port.ts'
 
 /** Why a part cannot be had: another message holds its session, or somebody handles this very message. */
@@ -48,6 +48,12 @@ export function lineKeys(part: PlannedPart): string[] {
 export function linesOf(parts: readonly PlannedPart[]): string[] {
   const [first, second] = parts
   return first && !second ? lineKeys(first) : parts.flatMap(lineKeys)
+}
+
+/** The message of the turn that has this key, where it still wants it. */
+export function messageOf({ parts }: Turn, key: string): PlannedMessage | undefined {
+  for (const part of parts) for (const message of part.messages) if (message.key === key) return message
+  return undefined
 }
 
 /** Is everything that a part guards completed? A part of a session alone never is. */

@@ -56,9 +56,9 @@ export function memoryStore(settings: MemorySettings = {}): Store {
       now()
       return claimAll(tables, claims, moment)
     },
-    async look(messageKeys) {
+    async look(addresses) {
       const at = now()
-      return messageKeys.map((key) => completedMessage(tables, key, at)).filter((message) => message !== undefined)
+      return addresses.map(({ key }) => completedMessage(tables, key, at)).filter((message) => message !== undefined)
     },
     async renew(renewals) {
       const at = now()

@@ -7,6 +7,7 @@ import type {
   CleanupOptions,
   CleanupReport,
   CompletedMessage,
+  MessageAddress,
   MessageFilter,
   MessageRow,
   MessageStatus,
@@ -19,13 +20,13 @@ import type {
 export async function look(
   query: Query,
   { messages }: TableNames,
-  keys: readonly string[],
+  wanted: readonly MessageAddress[],
 ): Promise<CompletedMessage[]> {
-  if (keys.length === 0) return []
+  if (wanted.length === 0) return []
   const { rows } = await query({
     sql: `SELECT message_key, response FROM ${messages} FORCE INDEX (PRIMARY)
       WHERE message_key IN (?) AND ${IS_HANDLED}`,
-    values: [keys],
+    values: [wanted.map(({ key }) => key)],
   })
   return rows.map(([key, response]) => ({ key: text(key), response: response ?? null }))
 }

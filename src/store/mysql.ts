@@ -51,7 +51,7 @@ function storeOn(source: Source, { tablePrefix, timeoutMs }: StoreSettings): Sto
       requireApplied('mysql', migrations, await askFor((query) => appliedVersions(query, names)))
     },
     claim: (claims) => askFor((query) => claimBatch(query, names, claims)),
-    look: (messageKeys) => askFor((query) => look(query, names, messageKeys)),
+    look: (messages) => askFor((query) => look(query, names, messages)),
     renew: (renewals) => holdBy((query) => renewBatch(query, names, renewals)),
     settle: (settlements) => holdBy((query) => settleBatch(query, names, settlements)),
     release: (rowKeys) => holdBy((query) => releaseBatch(query, names, rowKeys)),

@@ -6,6 +6,7 @@ import type {
   CleanupOptions,
   CleanupReport,
   CompletedMessage,
+  MessageAddress,
   MessageFilter,
   MessageRow,
   MessageStatus,
@@ -15,9 +16,14 @@ import type {
 } from './store.ts'
 
 /** Which of these messages are completed and in retention. */
-export async function look(query: Query, { prefix }: Names, keys: readonly string[]): Promise<CompletedMessage[]> {
-  if (keys.length === 0) return []
-  const [answer] = await query({ sql: `SELECT ${prefix}look($1::bytea[])`, values: [keys.map(bytes)] })
+export async function look(
+  query: Query,
+  { prefix }: Names,
+  messages: readonly MessageAddress[],
+): Promise<CompletedMessage[]> {
+  if (messages.length === 0) return []
+  const keys = messages.map(({ key }) => bytes(key))
+  const [answer] = await query({ sql: `SELECT ${prefix}look($1::bytea[])`, values: [keys] })
   const found = JSON.parse(answer?.[0] ?? '') as Array<[key: string, response: string | null]>
   return found.map(([key, response]) => ({ key, response: response === null ? null : Buffer.from(response, 'base64') }))
 }

@@ -55,7 +55,7 @@ function storeOn(source: Source, { tablePrefix, timeoutMs }: StoreSettings): Sto
       requireApplied('postgres', migrations, await askFor((query) => appliedVersions(query, names)))
     },
     claim: (claims) => askFor((query) => claimBatch(query, names, lockWaitMs, claims)),
-    look: (messageKeys) => askFor((query) => look(query, names, messageKeys)),
+    look: (messages) => askFor((query) => look(query, names, messages)),
     renew: (renewals) => holdBy((query) => renewBatch(query, names, lockWaitMs, renewals)),
     settle: (settlements) => holdBy((query) => settleBatch(query, names, lockWaitMs, settlements)),
     release: (rowKeys) => holdBy((query) => releaseBatch(query, names, lockWaitMs, rowKeys)),

@@ -112,7 +112,7 @@ function storeOn(source: Source, scripts: Scripts, settings: Required<RedisSetti
     migrate: () => prepare(migrateKeys),
     checkSchema: () => prepare(requirePrepared),
     claim: (claims) => durably(asking, (run) => claimBatch(run, claims)),
-    look: (messageKeys) => on(asking, (run) => look(run, messageKeys)),
+    look: (messages) => on(asking, (run) => look(run, messages.map(({ key }) => key))),
     renew: (renewals) => durably(holding, (run) => renewBatch(run, renewals)),
     settle: (settlements) => durably(holding, (run) => settleBatch(run, settlements)),
     release: (rowKeys) => durably(holding, (run) => releaseBatch(run, rowKeys)),

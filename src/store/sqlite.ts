@@ -53,7 +53,7 @@ export async function sqliteStore(source: string | SqliteDatabase, settings: Sto
       requireApplied('sqlite', migrations, await connection.read(() => tables.appliedVersions()))
     },
     claim: (claims) => withTokens((moment) => claimAll(readingOnce(tables), claims, moment)),
-    look: (messageKeys) => read((now) => messageKeys.flatMap((key) => tables.completed(key, now) ?? [])),
+    look: (messages) => read((now) => messages.flatMap(({ key }) => tables.completed(key, now) ?? [])),
     renew: (renewals) => write((now) => renewals.map((renewal) => renewRows(tables, renewal, now))),
     settle: (settlements) => write((now) => settlements.map((settlement) => settleRows(tables, settlement, now))),
     release: (rowKeys) => write((now) => rowKeys.flatMap((key) => releaseRow(tables, key, now) ?? [])),

@@ -41,10 +41,19 @@ export interface RowWanted {
   readonly device: string | null
 }
 
-/** A message that a claim is for, or that a settlement writes. */
-export interface MessageRef {
+/** What a message is found by. */
+export interface MessageAddress {
   /** The message's key: well-formed text without NUL, at most {@link MAX_KEY_BYTES} bytes as UTF-8. */
   readonly key: string
+  /**
+   * The key of its home: that one of its part's rows which every delivery of it asks for, whatever else it asks
+   * for. A store whose rows lie on several servers keeps the message where this row is.
+   */
+  readonly home: string
+}
+
+/** A message that a claim is for, or that a settlement writes. */
+export interface MessageRef extends MessageAddress {
   readonly provider: string
   readonly device: string | null
   readonly id: string
@@ -246,7 +255,7 @@ export interface Store {
   checkSchema(): Promise<void>
   claim(claims: readonly Claim[]): Promise<ClaimVerdict[]>
   /** Which of these messages are completed and in retention? Takes nothing, locks nothing. */
-  look(messageKeys: readonly string[]): Promise<CompletedMessage[]>
+  look(messages: readonly MessageAddress[]): Promise<CompletedMessage[]>
   renew(renewals: readonly Renewal[]): Promise<RenewalVerdict[]>
   settle(settlements: readonly Settlement[]): Promise<SettlementVerdict[]>
   /**

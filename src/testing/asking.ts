@@ -5,6 +5,7 @@ import type {
   Claim,
   ClaimPart,
   ClaimVerdict,
+  CompletedMessage,
   MessageRef,
   MessageRow,
   PartVerdict,
@@ -24,6 +25,8 @@ export const LONG_MS = 60_000
 export const SHORT_MS = 150
 /** More rows than any check makes. */
 export const ALL = 10_000
+/** The row that messages are at home in where a check does not care. */
+export const HOME = 'A'
 
 /** A lease in hand, as a check keeps it. */
 export interface Lease {
@@ -39,14 +42,14 @@ export function row(key: string): RowWanted {
   return { key, prospect: 'prospect', device: 'device' }
 }
 
-/** A message by its key. */
-export function message(key: string): MessageRef {
-  return { key, provider: 'test', device: 'device', id: 'id' }
+/** A message by its key and the row that it is at home in. */
+export function message(key: string, home = HOME): MessageRef {
+  return { key, home, provider: 'test', device: 'device', id: 'id' }
 }
 
-/** A part by the keys of its rows and messages. */
+/** A part by the keys of its rows and messages, which are at home in the first row. */
 export function part(rowKeys: readonly string[], messageKeys: readonly string[] = []): ClaimPart {
-  return { rows: rowKeys.map(row), messages: messageKeys.map(message) }
+  return { rows: rowKeys.map(row), messages: messageKeys.map((key) => message(key, rowKeys[0])) }
 }
 
 /** A claim of these parts, under an owner of its own unless one is named. */
@@ -104,10 +107,20 @@ export async function renew(store: Store, lease: Lease, details: Partial<Renewal
   return only(await store.renew([{ owner: lease.owner, rows: lease.rows, staleAfterMs: LONG_MS, ...details }]))
 }
 
-/** Makes a message completed, under a row of its own. */
-export async function complete(store: Store, messageKey: string, details: Partial<Settlement> = {}): Promise<void> {
-  const lease = await acquire(store, part([randomUUID()], [messageKey]))
+/** Makes a message completed, under a row that nobody holds. */
+export async function complete(
+  store: Store,
+  messageKey: string,
+  details: Partial<Settlement> = {},
+  home = HOME,
+): Promise<void> {
+  const lease = await acquire(store, part([home], [messageKey]))
   assert.equal(await settle(store, lease, details), 'settled')
+}
+
+/** Those of these messages that are completed and in retention. */
+export async function look(store: Store, messageKeys: readonly string[], home = HOME): Promise<CompletedMessage[]> {
+  return store.look(messageKeys.map((key) => message(key, home)))
 }
 
 /** All rows that are held, whoever holds them. */

@@ -76,8 +76,8 @@ async function mixedClaims(store: Store, other: Store): Promise<void> {
   const held: Lease[] = []
   for (const [index, kind] of kinds.entries()) {
     if (kind === 'held') held.push(await acquire(other, part([`row ${index}`], [`other ${index}`])))
-    if (kind === 'completed') await complete(other, `m ${index}`, { response: Buffer.from(`${index}`) })
-    if (kind === 'partly') await complete(other, `done ${index}`)
+    if (kind === 'completed') await complete(other, `m ${index}`, { response: Buffer.from(`${index}`) }, `row ${index}`)
+    if (kind === 'partly') await complete(other, `done ${index}`, {}, `row ${index}`)
   }
   const claims = kinds.map((kind, index) =>
     claimOf([part([`row ${index}`], kind === 'partly' ? [`m ${index}`, `done ${index}`] : [`m ${index}`])]),

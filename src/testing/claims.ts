@@ -122,7 +122,7 @@ export const claimChecks: readonly Check[] = [
     promise: 'a whole claim keeps nothing when one of its parts is held',
     run: async ({ open }) => {
       const store = await open()
-      await complete(store, 'done')
+      await complete(store, 'done', {}, 'C')
       await acquire(store, part(['B'], ['mine']))
       const parts = [part(['A'], ['m1']), part(['B'], ['m2']), part(['C'], ['done']), part(['D'], ['m3'])]
       const verdicts = await claimOnce(store, claimOf(parts, { whole: true }))
@@ -134,7 +134,7 @@ export const claimChecks: readonly Check[] = [
     promise: 'a claim that need not be whole takes what is free',
     run: async ({ open }) => {
       const store = await open()
-      await complete(store, 'done')
+      await complete(store, 'done', {}, 'C')
       await acquire(store, part(['B'], ['mine']))
       const parts = [part(['A'], ['m1']), part(['B'], ['m2']), part(['C'], ['done']), part(['D'], ['m3'])]
       const claim = claimOf(parts, { whole: false })
@@ -176,9 +176,11 @@ export const claimChecks: readonly Check[] = [
     promise: 'a claim repeated after somebody else completed its message gives back the rows of its first try',
     run: async ({ open }) => {
       const store = await open()
-      const claim = claimOf([part(['A'], ['m'])])
+      const claim = claimOf([part(['A', 'B'], ['m'])])
       await claimOnce(store, claim)
+      await store.release(['A'])
       await complete(store, 'm')
+      assert.deepEqual(await keysHeld(store), ['B'])
       assert.deepEqual(outcomes(await claimOnce(store, claim)), ['completed'])
       assert.deepEqual(await keysHeld(store), [])
     },

@@ -4,9 +4,10 @@ import { type ClaimPart, MAX_KEY_BYTES } from '../store/store.ts'
 import {
   acquire,
   claimOf,
-  complete,
   keysHeld,
   leaseOf,
+  look,
+  message,
   messageOf,
   part,
   rowOf,
@@ -42,8 +43,8 @@ export const keyChecks: readonly Check[] = [
     run: async ({ open }) => {
       const store = await open()
       const [done, other] = [KEYS.filter((_, index) => index % 2 === 0), KEYS.filter((_, index) => index % 2 === 1)]
-      await Promise.all(done.map((key) => complete(store, key)))
-      const looked = await store.look(KEYS)
+      assert.equal(await settle(store, await acquire(store, part(['A'], done))), 'settled')
+      const looked = await look(store, KEYS)
       assert.deepEqual(looked.map(({ key }) => key).sort(), [...done].sort())
       const claim = claimOf([part(['A'], KEYS)])
       const lease = leaseOf(claim, 0, (await store.claim([claim]))[0]?.[0])
@@ -61,7 +62,7 @@ export const keyChecks: readonly Check[] = [
       for (const key of KEYS) assert.deepEqual((await rowOf(store, key)).messageKeys, [key])
       const verdicts = await store.settle(leases.map((lease) => settlementOf(lease)))
       assert.ok(verdicts.every((verdict) => verdict === 'settled'))
-      assert.equal((await store.look(KEYS)).length, KEYS.length)
+      assert.equal((await store.look(KEYS.map((key) => message(key, key)))).length, KEYS.length)
     },
   },
   {
@@ -71,7 +72,7 @@ export const keyChecks: readonly Check[] = [
       const texts = ['x'.repeat(512), '😀'.repeat(128), `'; drop table x; -- \\`, 'Ä ', 'a\0b', 'a\ud800b', '']
       for (const [index, text] of texts.entries()) {
         const rows = [{ key: `row ${index}`, prospect: text, device: text }]
-        const messages = [{ key: `message ${index}`, provider: 'test', device: text, id: text }]
+        const messages = [{ key: `message ${index}`, home: `row ${index}`, provider: 'test', device: text, id: text }]
         const wanted: ClaimPart = { rows, messages }
         const lease = await acquire(store, wanted)
         const { prospect, device } = await rowOf(store, `row ${index}`)
@@ -92,7 +93,7 @@ export const keyChecks: readonly Check[] = [
       const lease = await acquire(store, part(rows, messages))
       assert.deepEqual([...(await rowOf(store, rows[7] as string)).messageKeys].sort(), [...messages].sort())
       assert.equal(await settle(store, lease), 'settled')
-      assert.equal((await store.look(messages)).length, messages.length)
+      assert.equal((await look(store, messages, rows[0])).length, messages.length)
     },
   },
 ]

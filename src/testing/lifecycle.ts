@@ -1,7 +1,7 @@
 /** Opening, making tables, closing. */
 import assert from 'node:assert/strict'
 import { type Store, StoreError } from '../store/store.ts'
-import { acquire, ask, claimOf, LONG_MS, part, settle } from './asking.ts'
+import { acquire, ask, claimOf, LONG_MS, look, part, settle } from './asking.ts'
 import type { Check } from './world.ts'
 
 const HANDLES = 8
@@ -72,7 +72,7 @@ export const lifecycleChecks: readonly Check[] = [
         ask(store, part(['C'], ['o'])),
         settle(store, lease),
         store.renew([heartbeat]),
-        store.look(['m', 'n']),
+        look(store, ['m', 'n']),
         store.stats(),
         store.cleanup({ abandonedAfterMs: 0, limit: 10 }),
       ])
@@ -86,7 +86,7 @@ async function callsAfterClose(store: Store): Promise<void> {
   await store.close()
   const calls = {
     claim: () => ask(store, part(['B'])),
-    look: () => store.look(['m']),
+    look: () => look(store, ['m']),
     renew: () => store.renew([{ owner: lease.owner, rows: lease.rows, staleAfterMs: LONG_MS }]),
     settle: () => settle(store, lease),
     release: () => store.release(['A']),

@@ -1,7 +1,7 @@
 /** What people and the engine's short cuts see: look, sessions, messages, stats. */
 import assert from 'node:assert/strict'
 import type { MessageStatus } from '../store/store.ts'
-import { acquire, complete, LONG_MS, messageOf, part, rowOf, SHORT_MS } from './asking.ts'
+import { acquire, complete, LONG_MS, look, messageOf, part, rowOf, SHORT_MS } from './asking.ts'
 import { untilClockPasses, untilForgotten, untilStale } from './waiting.ts'
 import type { Check } from './world.ts'
 
@@ -16,7 +16,7 @@ export const lookInsideChecks: readonly Check[] = [
       await complete(other, 'expired', { retentionMs: 1 })
       await acquire(other, part(['A'], ['in hand']))
       await untilForgotten(store, 'expired')
-      const found = await store.look(['unknown', 'done', 'failed', 'expired', 'in hand', 'silent'])
+      const found = await look(store, ['unknown', 'done', 'failed', 'expired', 'in hand', 'silent'])
       const answers = found.map(({ key, response }) => [key, response && Buffer.from(response).toString()])
       assert.deepEqual(Object.fromEntries(answers), { done: 'yes', silent: null })
     },
@@ -27,7 +27,7 @@ export const lookInsideChecks: readonly Check[] = [
       const store = await open()
       await acquire(store, part(['m'], ['m']))
       const before = await rowOf(store, 'm')
-      await store.look(['m', 'n'])
+      await look(store, ['m', 'n'], 'm')
       assert.deepEqual(await store.sessions({ limit: 10 }), [before])
     },
   },

@@ -1,7 +1,7 @@
 /** Stale rows, forced release and the fencing token. */
 import assert from 'node:assert/strict'
 import type { Holder, Store } from '../store/store.ts'
-import { acquire, ask, keysHeld, messageOf, only, part, renew, rowOf, SHORT_MS, settle } from './asking.ts'
+import { acquire, ask, complete, keysHeld, messageOf, only, part, renew, rowOf, SHORT_MS, settle } from './asking.ts'
 import { until, untilStale } from './waiting.ts'
 import type { Check } from './world.ts'
 
@@ -67,8 +67,7 @@ export const takeoverChecks: readonly Check[] = [
     promise: 'a stale row whose message is completed is not taken over',
     run: async ({ open }) => {
       const store = await open()
-      const done = await acquire(store, part(['B'], ['m']))
-      await settle(store, done)
+      await complete(store, 'm')
       await acquire(store, part(['A'], ['other']), { staleAfterMs: 1 })
       await untilStale(store, 'A')
       assert.equal((await ask(store, part(['A'], ['m']))).outcome, 'completed')

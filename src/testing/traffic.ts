@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Claim, Store } from '../store/store.ts'
-import { claimOf, claimOnce, type Lease, leaseOf, only, part, settle } from './asking.ts'
+import { claimOf, claimOnce, type Lease, leaseOf, message, only, part, settle } from './asking.ts'
 import type { Check, World } from './world.ts'
 
 const HANDLES = 4
@@ -54,27 +54,27 @@ async function randomTraffic({ open, random }: World): Promise<void> {
   }
   await Promise.all(stores.flatMap((store) => [work(store), work(store)]))
   assert.equal(witness.completed.size, MESSAGES)
-  const looked = await (stores[0] as Store).look(Array.from({ length: MESSAGES }, (_, index) => `m ${index}`))
-  assert.equal(looked.length, MESSAGES)
+  const all = Array.from({ length: MESSAGES }, (_, index) => message(`m ${index}`, names[index % SESSIONS]))
+  assert.equal((await (stores[0] as Store).look(all)).length, MESSAGES)
 }
 
 /** One delivery; true where its message needs no further one. */
-async function deliver(store: Store, session: string, message: string, witness: Witness, random: () => number) {
-  const claim = claimOf([part([session], [message])], { staleAfterMs: CRASHED_STALE_MS })
+async function deliver(store: Store, session: string, id: string, witness: Witness, random: () => number) {
+  const claim = claimOf([part([session], [id])], { staleAfterMs: CRASHED_STALE_MS })
   const seen = witness.sessions.get(session) as Seen
-  const before = { completed: witness.completed.has(message), token: seen.largestToken }
+  const before = { completed: witness.completed.has(id), token: seen.largestToken }
   const sentAt = performance.now()
   const lease = await claimAnswered(store, claim, random)
   if (lease === 'completed') return true
   if (lease === 'held') return false
-  assert.ok(!before.completed, `${message} was completed before and is given again`)
+  assert.ok(!before.completed, `${id} was completed before and is given again`)
   assert.ok(lease.token > before.token, `${session}: token ${lease.token} after ${before.token}`)
   assert.ok(performance.now() >= seen.aliveUntil, `${session} was given while its holder lives`)
   seen.largestToken = Math.max(seen.largestToken, lease.token)
   seen.aliveUntil = sentAt + CRASHED_STALE_MS
   if (random() < 0.03) return false
   await sleep(random() * 3)
-  return settleAnswered(store, lease, message, witness, random)
+  return settleAnswered(store, lease, id, witness, random)
 }
 
 /** Claims, now and then twice, as if the first answer had been lost. */
@@ -87,7 +87,7 @@ async function claimAnswered(store: Store, claim: Claim, random: () => number): 
   return verdict.outcome
 }
 
-async function settleAnswered(store: Store, lease: Lease, message: string, witness: Witness, random: () => number) {
+async function settleAnswered(store: Store, lease: Lease, id: string, witness: Witness, random: () => number) {
   const outcome = random() < 0.15 ? 'failed' : 'completed'
   const seen = witness.sessions.get(only(lease.rows).key) as Seen
   if (seen.largestToken === lease.token) seen.aliveUntil = 0
@@ -95,9 +95,9 @@ async function settleAnswered(store: Store, lease: Lease, message: string, witne
   if (verdict === 'settled' && random() < 0.2) {
     const again = await settle(store, lease, { outcome })
     // A failed message can have been handled by somebody else meanwhile.
-    if (outcome === 'completed') assert.equal(again, 'settled', `${message}: a repeated settlement is ${again}`)
+    if (outcome === 'completed') assert.equal(again, 'settled', `${id}: a repeated settlement is ${again}`)
   }
   if (verdict === 'lost' || outcome === 'failed') return false
-  witness.completed.add(message)
+  witness.completed.add(id)
   return true
 }

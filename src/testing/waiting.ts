@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Store, StoreError } from '../store/store.ts'
-import { acquire, part, rowOf, settle } from './asking.ts'
+import { acquire, look, part, rowOf, settle } from './asking.ts'
 
 const PATIENCE_MS = 10_000
 const POLL_MS = 5
@@ -28,7 +28,7 @@ export async function untilStale(store: Store, rowKey: string): Promise<void> {
 
 /** Waits until the store no longer counts the message as completed. */
 export async function untilForgotten(store: Store, messageKey: string): Promise<void> {
-  await until(`the retention of ${messageKey} is over`, async () => (await store.look([messageKey])).length === 0)
+  await until(`the retention of ${messageKey} is over`, async () => (await look(store, [messageKey])).length === 0)
 }
 
 /** Waits until the store's clock is past this moment, in epoch milliseconds. */
@@ -49,7 +49,7 @@ export function patient(store: Store): Store {
     migrate: () => store.migrate(),
     checkSchema: () => store.checkSchema(),
     claim: (claims) => repeatOnConflict(() => store.claim(claims)),
-    look: (keys) => repeatOnConflict(() => store.look(keys)),
+    look: (messages) => repeatOnConflict(() => store.look(messages)),
     renew: (renewals) => repeatOnConflict(() => store.renew(renewals)),
     settle: (settlements) => repeatOnConflict(() => store.settle(settlements)),
     release: (keys) => repeatOnConflict(() => store.release(keys)),

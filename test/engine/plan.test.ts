@@ -71,6 +71,27 @@ test('a twin holds its message beside its session', () => {
   expect(part?.rows).toEqual(['s:-:5:a@lid', 'm:1:p-:1:1'])
 })
 
+test('a message is at home in its session, under whatever else it is held; in its own row where it has one', () => {
+  const homesOf = (messages: DeliveryMessage[], twins = false, scope: 'both' | 'message' = 'both') =>
+    planDelivery({ provider: 'p', messages, twins }, scope).parts.flatMap((part) => {
+      const rows = part.rows.map((row) => row.key)
+      expect(rows).toEqual(expect.arrayContaining(part.messages.map(({ home }) => home)))
+      return part.messages.map(({ id, home }) => [id, home])
+    })
+  const [alone, beside] = [
+    { id: '1', prospect: 'phone', prospectAlt: 'lid' },
+    { id: '2', prospect: 'lid' },
+  ]
+  expect(homesOf([alone])).toEqual([['1', 's:-:5:phone']])
+  expect(homesOf([beside, alone])).toEqual([
+    ['2', 's:-:3:lid'],
+    ['1', 's:-:5:phone'],
+  ])
+  expect(homesOf([alone], true)).toEqual([['1', 'm:1:p-:1:1']])
+  expect(homesOf([alone], false, 'message')).toEqual([['1', 'm:1:p-:1:1']])
+  expect(homesOf([{ id: '1', prospect: 'a', kind: 'status' }])).toEqual([['1', 'm:1:p-:1:1']])
+})
+
 test('the two webhooks of one message under two sessions are handled once', async () => {
   const lock = lockOver()
   const twin = (prospect: string) => lock.claim({ provider: 'waha', twins: true, messages: [{ id: 'm', prospect }] })

@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { memoryStore } from '../../src/store/memory.ts'
-import { acquire, claimOf, settlementOf } from './store-items.ts'
+import { acquire, addresses, claimOf, settlementOf } from './store-items.ts'
 
 afterEach(() => vi.restoreAllMocks())
 
@@ -49,7 +49,7 @@ describe('memory store', () => {
     const two = await acquire(store, claimOf('b', 's2', 'm'))
     expect(await store.settle([settlementOf('a', 's1', 'm', one)])).toEqual(['settled'])
     expect(await store.settle([settlementOf('b', 's2', 'm', two, { outcome: 'failed' })])).toEqual(['settled'])
-    expect(await store.look(['m'])).toEqual([{ key: 'm', response: null }])
+    expect(await store.look(addresses(['m']))).toEqual([{ key: 'm', response: null }])
   })
 
   test("a repeated settlement counts as settled, another owner's does not", async () => {

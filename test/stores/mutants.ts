@@ -271,8 +271,7 @@ function withEarlyLook(store: Store): Store {
   return {
     ...store,
     async claim(claims) {
-      const keys = claims.flatMap(({ parts }) => parts.flatMap(({ messages }) => messages.map(({ key }) => key)))
-      const done = await store.look(keys)
+      const done = await store.look(claims.flatMap(({ parts }) => parts.flatMap(({ messages }) => messages)))
       await new Promise((resolve) => setImmediate(resolve))
       const blind = (claim: Claim) => ({ ...claim, parts: claim.parts.map((part) => ({ ...part, messages: [] })) })
       return done.length > 0 ? store.claim(claims) : store.claim(claims.map(blind))

@@ -19,6 +19,7 @@ import { type Store, StoreError } from '../../src/store/store.ts'
 import { startMysqlProxy } from './mysql-proxy.ts'
 import { mysqlUrl } from './mysql-tables.ts'
 import { claimOf, claimOne, type MysqlWorld, mysqlWorld, part, settlementOf, tokenOf, until } from './mysql-world.ts'
+import { addresses } from './store-items.ts'
 
 let world: MysqlWorld
 let store: Store
@@ -53,7 +54,7 @@ test('an answer lost after COMMIT is told, and the repeat under the same owners 
   const loseAnswer = (text: string) => (text.includes('COMMIT') ? 'pass-then-cut' : 'pass')
   const wanted = part('row', 'message')
 
-  await behind.look(['none'])
+  await behind.look(addresses(['none']))
   proxy.decide = loseAnswer
   await expect(claimOne(behind, 'me', wanted)).rejects.toMatchObject({ kind: 'unreachable', answerLost: true })
   expect(await store.sessions({ limit: 9 })).toMatchObject([{ key: 'row', owner: 'me' }])
@@ -189,7 +190,10 @@ test('a batch that the database refuses for its data has changed nothing, and th
 
   const token = tokenOf(await claimOne(store, 'a', part('a-good', 'm1')))
   const settlement = settlementOf('a', part('a-good', 'm1'), token)
-  const refused = { ...settlement, messages: [{ key: 'k'.repeat(256), provider: 'p', device: null, id: 'm1' }] }
+  const refused = {
+    ...settlement,
+    messages: [{ key: 'k'.repeat(256), home: 'row', provider: 'p', device: null, id: 'm1' }],
+  }
   await expect(store.settle([refused])).rejects.toMatchObject({ kind: 'data' })
   expect(await store.sessions({ limit: 9 })).toHaveLength(1)
   expect(await store.settle([settlement])).toEqual(['settled'])

@@ -7,6 +7,7 @@ import { type MysqlPool, mysqlStore } from '../../src/store/mysql.ts'
 import { startMysqlProxy } from './mysql-proxy.ts'
 import { mysqlUrl } from './mysql-tables.ts'
 import { claimOf, claimOne, type MysqlWorld, mysqlWorld, part, settlementOf, tokenOf, until } from './mysql-world.ts'
+import { addresses } from './store-items.ts'
 
 let world: MysqlWorld
 let rejected: unknown[]
@@ -55,7 +56,7 @@ test('idle connections that the server closed are replaced', async () => {
   proxy.cutAll()
   // The loss is told by an event, with no call under way; none is to fail for it afterwards.
   await sleep(200)
-  expect(await store.look(['x'])).toEqual([])
+  expect(await store.look(addresses(['x']))).toEqual([])
   expect(await store.settle([settlementOf('a', part('row'), token)])).toEqual(['settled'])
   await proxy.close()
 })
@@ -63,18 +64,21 @@ test('idle connections that the server closed are replaced', async () => {
 test('a server that no longer answers: every call settles within its limit, and later all is well', async () => {
   const proxy = await startMysqlProxy(mysqlUrl())
   const store = await world.open({ url: proxy.url, timeoutMs: 700 })
-  await store.look(['warm'])
+  await store.look(addresses(['warm']))
   proxy.decide = () => 'hold'
   const started = performance.now()
-  const calls = [claimOne(store, 'a', part('row')), store.look(['x']), store.stats(), store.renew([])]
+  const calls = [claimOne(store, 'a', part('row')), store.look(addresses(['x'])), store.stats(), store.renew([])]
   const outcomes = await Promise.allSettled(calls)
   expect(performance.now() - started).toBeLessThan(1200)
   for (const outcome of outcomes) {
     expect(outcome).toMatchObject({ status: 'rejected', reason: { kind: 'unreachable', answerLost: false } })
   }
-  await expect(store.look(['x'])).rejects.toMatchObject({ kind: 'unreachable' })
+  await expect(store.look(addresses(['x']))).rejects.toMatchObject({ kind: 'unreachable' })
   proxy.decide = () => 'pass'
-  await until('the store serves again', async () => (await store.look(['x']).catch(() => undefined)) !== undefined)
+  await until(
+    'the store serves again',
+    async () => (await store.look(addresses(['x'])).catch(() => undefined)) !== undefined,
+  )
   await proxy.close()
 })
 
@@ -82,9 +86,12 @@ test('a store opens while its database is down, says so when asked, and serves o
   const proxy = await startMysqlProxy(mysqlUrl())
   proxy.decide = () => 'cut'
   const store = await world.open({ url: proxy.url, timeoutMs: 2000 })
-  await expect(store.look(['x'])).rejects.toMatchObject({ kind: 'unreachable' })
+  await expect(store.look(addresses(['x']))).rejects.toMatchObject({ kind: 'unreachable' })
   await proxy.close()
-  await expect(store.look(['x'])).rejects.toMatchObject({ kind: 'unreachable', cause: { code: 'ECONNREFUSED' } })
+  await expect(store.look(addresses(['x']))).rejects.toMatchObject({
+    kind: 'unreachable',
+    cause: { code: 'ECONNREFUSED' },
+  })
   await expect(store.migrate()).rejects.toMatchObject({ kind: 'unreachable' })
 })
 
@@ -101,13 +108,16 @@ test('what trying again does not mend is an error of the set-up, which says what
   for (const { change, text } of wrong) {
     const url: URL = Object.assign(new URL(mysqlUrl()), change)
     const store = await mysqlStore(url.href, settings)
-    const error = await store.look(['x']).catch((reason: unknown) => reason)
+    const error = await store.look(addresses(['x'])).catch((reason: unknown) => reason)
     expect(error).toMatchObject({ kind: 'setup', message: expect.stringMatching(text) })
     expect(String(error)).not.toContain('secret')
     await store.close()
   }
   const bare = await mysqlStore(mysqlUrl(), { ...settings, tablePrefix: `${world.tablePrefix}no_` })
-  await expect(bare.look(['x'])).rejects.toMatchObject({ kind: 'setup', message: expect.stringMatching(/migrate/) })
+  await expect(bare.look(addresses(['x']))).rejects.toMatchObject({
+    kind: 'setup',
+    message: expect.stringMatching(/migrate/),
+  })
   await expect(bare.checkSchema()).rejects.toMatchObject({ kind: 'setup' })
   await bare.close()
 })
@@ -167,7 +177,7 @@ test.each([
 test('a pool that is too small is an error in time, not a hang', async () => {
   const pool = createPool({ uri: mysqlUrl(), connectionLimit: 1 })
   const store = await mysqlStore(pool, { tablePrefix: world.tablePrefix, timeoutMs: 500 })
-  await store.look(['x'])
+  await store.look(addresses(['x']))
   await expect(store.renew([])).rejects.toMatchObject({ kind: 'unreachable', message: expect.stringMatching(/pool/) })
   await store.close()
   await pool.end()
@@ -236,7 +246,7 @@ test('three processes, sixty claimers, twenty sessions: no overlap, and tokens o
 test('a batch takes three round trips where everybody is new, and as many to settle', async () => {
   const proxy = await startMysqlProxy(mysqlUrl())
   const store = await world.open({ url: proxy.url })
-  await store.look(['warm'])
+  await store.look(addresses(['warm']))
   await store.renew([])
   const seen: string[] = []
   proxy.decide = (text) => {

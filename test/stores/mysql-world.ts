@@ -74,7 +74,7 @@ export async function until(what: string, probe: () => Promise<boolean>): Promis
 export function part(row: string, ...messages: string[]): ClaimPart {
   return {
     rows: [{ key: row, prospect: row, device: null }],
-    messages: messages.map((key) => ({ key, provider: 'test', device: null, id: key })),
+    messages: messages.map((key) => ({ key, home: row, provider: 'test', device: null, id: key })),
   }
 }
 

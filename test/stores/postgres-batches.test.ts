@@ -5,6 +5,7 @@ import { startMysqlProxy as startProxy } from './mysql-proxy.ts'
 import { claimOf, claimOne, part, settlementOf, tokenOf, until } from './mysql-world.ts'
 import { postgresUrl } from './postgres-tables.ts'
 import { type PostgresWorld, postgresWorld } from './postgres-world.ts'
+import { addresses } from './store-items.ts'
 
 let world: PostgresWorld
 let store: Store
@@ -21,7 +22,7 @@ test('an answer lost is told, and the repeat under the same owners finds everyth
   const loseAnswer = (text: string) => (/(claim|settle)\(/.test(text) ? 'pass-then-cut' : 'pass')
   const wanted = part('row', 'message')
 
-  await behind.look(['none'])
+  await behind.look(addresses(['none']))
   proxy.decide = loseAnswer
   await expect(claimOne(behind, 'me', wanted)).rejects.toMatchObject({ kind: 'unreachable', answerLost: true })
   expect(await store.sessions({ limit: 9 })).toMatchObject([{ key: 'row', owner: 'me' }])
@@ -129,7 +130,7 @@ test('every call uses the primary keys, on empty tables too', async () => {
   const before = await scans()
   const fresh = await world.open()
   const wanted = part('row', 'message')
-  await fresh.look(['message'])
+  await fresh.look(addresses(['message']))
   const token = tokenOf(await claimOne(fresh, 'a', wanted))
   await claimOne(fresh, 'b', wanted)
   await fresh.renew([{ owner: 'a', rows: [{ key: 'row', fencingToken: token }], staleAfterMs: 1000 }])
@@ -167,7 +168,10 @@ test('a batch that the database refuses for its data has changed nothing, and th
 
   const token = tokenOf(await claimOne(store, 'a', part('a-good', 'm1')))
   const settlement = settlementOf('a', part('a-good', 'm1'), token)
-  const refused = { ...settlement, messages: [{ key: 'k'.repeat(256), provider: 'p', device: null, id: 'm1' }] }
+  const refused = {
+    ...settlement,
+    messages: [{ key: 'k'.repeat(256), home: 'row', provider: 'p', device: null, id: 'm1' }],
+  }
   await expect(store.settle([refused])).rejects.toMatchObject({ kind: 'data' })
   expect(await store.sessions({ limit: 9 })).toHaveLength(1)
   expect(await store.settle([settlement])).toEqual(['settled'])
@@ -201,7 +205,7 @@ test('a database that does not read committed is an error of the set-up, not a w
 test('a batch is one round trip, to claim and to settle', async () => {
   const proxy = await startProxy(postgresUrl())
   const behind = await world.open({ url: proxy.url })
-  await behind.look(['warm'])
+  await behind.look(addresses(['warm']))
   await behind.renew([])
   const sent: string[] = []
   proxy.decide = (text) => {

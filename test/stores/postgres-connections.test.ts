@@ -8,6 +8,7 @@ import { startMysqlProxy as startProxy } from './mysql-proxy.ts'
 import { claimOne, part, settlementOf, tokenOf, until } from './mysql-world.ts'
 import { postgresUrl } from './postgres-tables.ts'
 import { type PostgresWorld, postgresWorld } from './postgres-world.ts'
+import { addresses } from './store-items.ts'
 
 let world: PostgresWorld
 let rejected: unknown[]
@@ -62,7 +63,7 @@ test('idle connections that the server closed are replaced', async () => {
   proxy.cutAll()
   // The loss is told by an event, with no call under way; none is to fail for it afterwards.
   await sleep(200)
-  expect(await store.look(['x'])).toEqual([])
+  expect(await store.look(addresses(['x']))).toEqual([])
   expect(await store.settle([settlementOf('a', part('row'), token)])).toEqual(['settled'])
   await proxy.close()
 })
@@ -70,10 +71,10 @@ test('idle connections that the server closed are replaced', async () => {
 test('a server that no longer answers: every call settles within its limit, and later all is well', async () => {
   const proxy = await startProxy(postgresUrl())
   const store = await world.open({ url: proxy.url, timeoutMs: 700 })
-  await store.look(['warm'])
+  await store.look(addresses(['warm']))
   proxy.decide = () => 'hold'
   const started = performance.now()
-  const calls = [claimOne(store, 'a', part('row')), store.look(['x']), store.stats(), store.release(['x'])]
+  const calls = [claimOne(store, 'a', part('row')), store.look(addresses(['x'])), store.stats(), store.release(['x'])]
   const outcomes = await Promise.allSettled(calls)
   expect(performance.now() - started).toBeLessThan(1200)
   for (const outcome of outcomes) expect(outcome).toMatchObject({ status: 'rejected', reason: { kind: 'unreachable' } })
@@ -84,9 +85,12 @@ test('a server that no longer answers: every call settles within its limit, and 
     false,
     false,
   ])
-  await expect(store.look(['x'])).rejects.toMatchObject({ kind: 'unreachable' })
+  await expect(store.look(addresses(['x']))).rejects.toMatchObject({ kind: 'unreachable' })
   proxy.decide = () => 'pass'
-  await until('the store serves again', async () => (await store.look(['x']).catch(() => undefined)) !== undefined)
+  await until(
+    'the store serves again',
+    async () => (await store.look(addresses(['x'])).catch(() => undefined)) !== undefined,
+  )
   await proxy.close()
 })
 
@@ -94,13 +98,16 @@ test('a store opens while its database is down, says so when asked, and serves o
   const proxy = await startProxy(postgresUrl())
   proxy.decide = () => 'cut'
   const store = await world.open({ url: proxy.url, timeoutMs: 2000 })
-  await expect(store.look(['x'])).rejects.toMatchObject({ kind: 'unreachable', answerLost: false })
+  await expect(store.look(addresses(['x']))).rejects.toMatchObject({ kind: 'unreachable', answerLost: false })
   proxy.decide = () => 'pass'
-  expect(await store.look(['x'])).toEqual([])
+  expect(await store.look(addresses(['x']))).toEqual([])
   proxy.decide = () => 'cut'
   await proxy.close()
   await sleep(100)
-  await expect(store.look(['x'])).rejects.toMatchObject({ kind: 'unreachable', cause: { code: 'ECONNREFUSED' } })
+  await expect(store.look(addresses(['x']))).rejects.toMatchObject({
+    kind: 'unreachable',
+    cause: { code: 'ECONNREFUSED' },
+  })
   await expect(store.migrate()).rejects.toMatchObject({ kind: 'unreachable' })
 })
 
@@ -131,14 +138,17 @@ test('what trying again does not mend is an error of the set-up, which says what
   for (const { change, text } of wrong) {
     const url: URL = Object.assign(new URL(postgresUrl()), change)
     const store = await postgresStore(url.href, settings)
-    const error = await store.look(['x']).catch((reason: unknown) => reason)
+    const error = await store.look(addresses(['x'])).catch((reason: unknown) => reason)
     expect(error).toMatchObject({ kind: 'setup', message: expect.stringMatching(text) })
     expect(String(error)).not.toContain('secret')
     await store.close()
   }
   await admin.query(`DROP ROLE ${role}`)
   const bare = await postgresStore(postgresUrl(), { ...settings, tablePrefix: `${world.tablePrefix}no_` })
-  await expect(bare.look(['x'])).rejects.toMatchObject({ kind: 'setup', message: expect.stringMatching(/migrate/) })
+  await expect(bare.look(addresses(['x']))).rejects.toMatchObject({
+    kind: 'setup',
+    message: expect.stringMatching(/migrate/),
+  })
   await expect(bare.checkSchema()).rejects.toMatchObject({ kind: 'setup' })
   await bare.close()
 })
@@ -161,14 +171,14 @@ test("the user's own pool serves, whatever parsers it has, and is left open", as
   await pool.end()
   expect(pool.totalCount).toBe(0)
   const late = await postgresStore(pool, settings)
-  await expect(late.look(['x'])).rejects.toMatchObject({ kind: 'unreachable', answerLost: false })
+  await expect(late.look(addresses(['x']))).rejects.toMatchObject({ kind: 'unreachable', answerLost: false })
   await late.close()
 })
 
 test('a pool that is too small is an error in time, not a hang', async () => {
   const pool = new pg.Pool({ connectionString: postgresUrl(), max: 1 })
   const store = await postgresStore(pool, { tablePrefix: world.tablePrefix, timeoutMs: 500 })
-  await store.look(['x'])
+  await store.look(addresses(['x']))
   store.listen?.(() => undefined)
   const error = { kind: 'unreachable', message: expect.stringMatching(/pool/), answerLost: false }
   await expect(store.release(['x'])).rejects.toMatchObject(error)

@@ -7,7 +7,7 @@ import { startSentinel } from '../servers/redis.ts'
 import { startMysqlProxy } from './mysql-proxy.ts'
 import { redisUrl } from './redis-keys.ts'
 import { refusal, urlWith, useRedisWorld } from './redis-world.ts'
-import { acquire, ask, claimOf, settlementOf } from './store-items.ts'
+import { acquire, addresses, ask, claimOf, settlementOf } from './store-items.ts'
 
 const world = useRedisWorld()
 
@@ -42,7 +42,7 @@ test('a server killed in mid traffic: store errors at once, and afterwards what 
   await vi.waitFor(() => expect(settled.length).toBeGreaterThan(100), 10_000)
   await server.kill()
   const startedAt = performance.now()
-  expect(await refusal(store.look(['x']))).toMatchObject({ kind: 'unreachable' })
+  expect(await refusal(store.look(addresses(['x'])))).toMatchObject({ kind: 'unreachable' })
   expect(performance.now() - startedAt).toBeLessThan(1000)
   await server.restart()
   const before = settled.length
@@ -51,7 +51,7 @@ test('a server killed in mid traffic: store errors at once, and afterwards what 
   await Promise.all(traffic)
   expect(errors.length).toBeGreaterThan(0)
   expect(new Set(errors.map((error) => `${error.name} ${error.kind}`))).toEqual(new Set(['StoreError unreachable']))
-  expect(await store.look(settled)).toHaveLength(settled.length)
+  expect(await store.look(addresses(settled))).toHaveLength(settled.length)
 })
 
 test('a claim whose answer was lost says so, and finds its own rows when it is repeated', async () => {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { expect, test, vi } from 'vitest'
 import { refusal, useRedisWorld } from './redis-world.ts'
-import { acquire, ask, claimOf, settlementOf } from './store-items.ts'
+import { acquire, addresses, ask, claimOf, settlementOf } from './store-items.ts'
 
 const world = useRedisWorld()
 
@@ -31,13 +31,13 @@ test('a full server refuses claims with a store error; what is in hand can still
   expect(inspect(error, { depth: null })).not.toContain('secret-session')
   expect((await store.sessions({ limit: 10 })).map((row) => row.key)).toEqual(['s1'])
   expect(await store.settle([settlementOf('o1', 's1', 'm1', token)])).toEqual(['settled'])
-  expect((await store.look(['m1', 'm2'])).map((message) => message.key)).toEqual(['m1'])
+  expect((await store.look(addresses(['m1', 'm2']))).map((message) => message.key)).toEqual(['m1'])
   await admin.config('SET', 'maxmemory', '0')
   expect((await ask(store, claimOf('o2', 's2', 'm2'))).outcome).toBe('acquired')
 })
 
 test('who listens hears of a contended row as soon as it is free, and of no other', async () => {
-  const [holder, waiter] = [await world.openPrepared(), await world.open()]
+  const [holder, waiter] = [await world.openPrepared(), await world.openPrepared()]
   const heard: string[] = []
   waiter.listen?.((key) => heard.push(key))
   await vi.waitFor(async () => {
@@ -80,7 +80,7 @@ test('a message that was remembered for less before, and happened again, outlive
     await sleep(20)
   }
   await store.cleanup({ abandonedAfterMs: 0, limit: 1000 })
-  expect(await store.look(['m'])).toHaveLength(1)
+  expect(await store.look(addresses(['m']))).toHaveLength(1)
   expect((await store.stats()).messages.completed).toBe(1)
   expect(await store.messages({ limit: 10 })).toHaveLength(1)
 })

@@ -8,7 +8,7 @@ import type { SqliteDatabase } from '../../src/store/sqlite-driver.ts'
 import { type Store, StoreError } from '../../src/store/store.ts'
 import { makeTemporaryDirectory, removeTemporaryDirectory } from '../processes/guard.ts'
 import { spawnNode } from '../processes/spawn-node.ts'
-import { acquire, ask, claimOf, settlementOf } from './store-items.ts'
+import { acquire, addresses, ask, claimOf, settlementOf } from './store-items.ts'
 
 const CHILD = new URL('children/sqlite-node.mjs', import.meta.url)
 const SETTINGS = { tablePrefix: 'session_lock_', timeoutMs: 5000 }
@@ -156,7 +156,7 @@ describe('a busy file', () => {
     const token = await acquire(store, claimOf('a', 's', 'm'))
     await store.settle([settlementOf('a', 's', 'm', token)])
     await whileHeld(file, 600, async () => {
-      expect(await store.look(['m'])).toEqual([{ key: 'm', response: null }])
+      expect(await store.look(addresses(['m']))).toEqual([{ key: 'm', response: null }])
       expect((await store.stats()).messages.completed).toBe(1)
     })
   })
@@ -305,6 +305,7 @@ describe('what cannot be opened or written', () => {
     database.pragma(`max_page_count = ${pages}`)
     const messages = Array.from({ length: 200 }, (_, index) => ({
       key: 'm'.repeat(200) + index,
+      home: 's',
       provider: 'p',
       device: null,
       id: 'm',

@@ -1,4 +1,4 @@
-import type { Claim, PartVerdict, Settlement, Store } from '../../src/store/store.ts'
+import type { Claim, MessageAddress, PartVerdict, Settlement, Store } from '../../src/store/store.ts'
 
 /** A claim of one message of one session. */
 export function claimOf(owner: string, session: string, message: string, over: Partial<Claim> = {}): Claim {
@@ -8,7 +8,7 @@ export function claimOf(owner: string, session: string, message: string, over: P
     parts: [
       {
         rows: [{ key: session, prospect: session, device: 'd' }],
-        messages: [{ key: message, provider: 'p', device: 'd', id: message }],
+        messages: [{ key: message, home: session, provider: 'p', device: 'd', id: message }],
       },
     ],
     whole: true,
@@ -30,13 +30,18 @@ export function settlementOf(
     owner,
     nodeId: 'node-1',
     rows: [{ key: session, fencingToken }],
-    messages: [{ key: message, provider: 'p', device: 'd', id: message }],
+    messages: [{ key: message, home: session, provider: 'p', device: 'd', id: message }],
     outcome: 'completed',
     retentionMs: 10_000,
     error: null,
     response: null,
     ...over,
   }
+}
+
+/** Messages to look at. Where their home is matters only to a store of several servers. */
+export function addresses(messages: readonly string[], home = 's'): MessageAddress[] {
+  return messages.map((key) => ({ key, home }))
 }
 
 /** Claims alone. */
