@@ -81,6 +81,10 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
         waiting.resolve(verdicts[index] as Verdict)
       })
     } catch (error) {
+      if (error instanceof StoreError && error.verdicts) {
+        await answerEach(batch, error.verdicts)
+        return
+      }
       if (batch.length > 1 && error instanceof StoreError && error.kind === 'data') {
         const middle = Math.ceil(batch.length / 2)
         await writeBatch(batch.slice(0, middle))
@@ -91,6 +95,20 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
     }
   }
 
+  /** Only some items failed: those for which that helps are written again, without the others. */
+  async function answerEach(batch: readonly Waiting<Item, Verdict>[], answers: readonly unknown[]): Promise<void> {
+    const again: Waiting<Item, Verdict>[] = []
+    batch.forEach((waiting, index) => {
+      const answer = answers[index]
+      if (!(answer instanceof StoreError)) waiting.resolve(answer as Verdict)
+      else if (answer.answerLost || answer.kind === 'data' || answer.kind === 'conflict') again.push(waiting)
+      else waiting.reject(answer)
+    })
+    if (again.length === 0) return
+    if (again.length < batch.length) await writeBatch(again)
+    else for (const [index, waiting] of batch.entries()) waiting.reject(answers[index])
+  }
+
   /** Deadlocks are tried again until time is up; a batch whose answer was lost, once. Both under the same owners. */
   async function writeThroughConflicts(batch: readonly Item[]): Promise<readonly Verdict[]> {
     const until = port.now() + options.conflictsForMs
@@ -99,7 +117,7 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
       try {
         return await write(batch)
       } catch (error) {
-        if (!(error instanceof StoreError)) throw error
+        if (!(error instanceof StoreError) || error.verdicts) throw error
         if (error.answerLost && !answerLost) {
           answerLost = true
           continue

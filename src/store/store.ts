@@ -29,6 +29,7 @@
  * 4. A call settles within the store's time limit: it rejects with a {@link StoreError},
  *    it never hangs. A rejected batch changed nothing, or its answer was lost
  *    (`answerLost`): then it may be repeated under the same owners, with the same outcome.
+ *    Where only some items failed, the error tells what became of each (`verdicts`).
  * 5. `renew` and `settle` compare row key, owner *and* fencing token.
  * 6. An empty batch gives `[]`; after `close` every call rejects with a {@link StoreError}.
  */
@@ -316,11 +317,18 @@ export class StoreError extends Error {
   readonly kind: StoreErrorKind
   /** true: the batch may have been written all the same. Repeat it under the same owners. */
   readonly answerLost: boolean
+  /** Where only some items of a batch failed: for each its verdict, or the error that it failed with. */
+  readonly verdicts: readonly unknown[] | undefined
 
-  constructor(kind: StoreErrorKind, message: string, options: { cause?: unknown; answerLost?: boolean } = {}) {
+  constructor(
+    kind: StoreErrorKind,
+    message: string,
+    options: { cause?: unknown; answerLost?: boolean; verdicts?: readonly unknown[] } = {},
+  ) {
     super(message, { cause: options.cause })
     this.kind = kind
     this.code = `STORE_${kind.toUpperCase()}`
     this.answerLost = options.answerLost ?? false
+    this.verdicts = options.verdicts
   }
 }

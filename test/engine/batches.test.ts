@@ -100,3 +100,38 @@ test('a batch whose answer was lost is repeated once', async () => {
   lost = 2
   await expect(batches.submit('a')).rejects.toMatchObject({ answerLost: true })
 })
+
+test('where some items failed, each gets what became of it, and those whose answer was lost are repeated alone', async () => {
+  const written: string[][] = []
+  const down = new StoreError('unreachable', 'down')
+  const lost = new StoreError('unreachable', 'cut off', { answerLost: true })
+  const batches = batchesOf(async (items) => {
+    written.push([...items])
+    if (items.length === 2) return answer(items)
+    const verdicts = ['A', down, lost, lost]
+    throw new StoreError('unreachable', 'some failed', { answerLost: true, verdicts })
+  })
+  const results = await Promise.allSettled(['a', 'b', 'c', 'd'].map((item) => batches.submit(item)))
+  expect(results.map((result) => (result.status === 'fulfilled' ? result.value : result.reason))).toEqual([
+    'A',
+    down,
+    'C',
+    'D',
+  ])
+  expect(written).toEqual([
+    ['a', 'b', 'c', 'd'],
+    ['c', 'd'],
+  ])
+})
+
+test('where all items failed, each in its own way, none is repeated', async () => {
+  const errors = ['unreachable', 'data'].map((kind) => new StoreError(kind as 'data', kind, { answerLost: true }))
+  let calls = 0
+  const batches = batchesOf(async () => {
+    calls += 1
+    throw new StoreError('unreachable', 'all failed', { verdicts: errors })
+  })
+  const results = await Promise.allSettled(['a', 'b'].map((item) => batches.submit(item)))
+  expect(results.map((result) => (result as PromiseRejectedResult).reason)).toEqual(errors)
+  expect(calls).toBe(1)
+})
