@@ -30,6 +30,8 @@ interface Waiting<Item, Verdict> {
   readonly item: Item
   readonly resolve: (verdict: Verdict) => void
   readonly reject: (error: unknown) => void
+  /** true: an answer to it was lost, so that it may have been written, whatever became of its repeat. */
+  answerLost: boolean
 }
 
 export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdict>): Batches<Item, Verdict> {
@@ -41,7 +43,7 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
 
   function submit(item: Item): Promise<Verdict> {
     return new Promise((resolve, reject) => {
-      queue.push({ item, resolve, reject })
+      queue.push({ item, resolve, reject, answerLost: false })
       if (flying) return
       flying = true
       port.soon(() => void fly())
@@ -74,7 +76,7 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
   /** A batch refused for its data is halved until the culprit stands alone. */
   async function writeBatch(batch: readonly Waiting<Item, Verdict>[]): Promise<void> {
     try {
-      const verdicts = await writeThroughConflicts(batch.map((waiting) => waiting.item))
+      const verdicts = await writeThroughConflicts(batch)
       batches += 1
       items += batch.length
       batch.forEach((waiting, index) => {
@@ -91,43 +93,53 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
         await writeBatch(batch.slice(middle))
         return
       }
-      for (const waiting of batch) waiting.reject(error)
+      for (const waiting of batch) refuse(waiting, error)
     }
   }
 
   /** Only some items failed: those for which that helps are written again, without the others. */
   async function answerEach(batch: readonly Waiting<Item, Verdict>[], answers: readonly unknown[]): Promise<void> {
     const again: Waiting<Item, Verdict>[] = []
-    batch.forEach((waiting, index) => {
+    const isAnyAnswered = answers.some((answer) => !(answer instanceof StoreError))
+    for (const [index, waiting] of batch.entries()) {
       const answer = answers[index]
       if (!(answer instanceof StoreError)) waiting.resolve(answer as Verdict)
-      else if (answer.answerLost || answer.kind === 'data' || answer.kind === 'conflict') again.push(waiting)
-      else waiting.reject(answer)
-    })
-    if (again.length === 0) return
-    if (again.length < batch.length) await writeBatch(again)
-    else for (const [index, waiting] of batch.entries()) waiting.reject(answers[index])
+      else if (isAnyAnswered && isWorthRepeating(waiting, answer)) again.push(waiting)
+      else refuse(waiting, answer)
+    }
+    if (again.length > 0) await writeBatch(again)
+  }
+
+  function isWorthRepeating(waiting: Waiting<Item, Verdict>, { kind, answerLost }: StoreError): boolean {
+    if (kind !== 'unreachable') return kind !== 'setup'
+    const isFirst = answerLost && !waiting.answerLost
+    waiting.answerLost ||= answerLost
+    return isFirst
+  }
+
+  function refuse(waiting: Waiting<Item, Verdict>, error: unknown): void {
+    const isForgotten = waiting.answerLost && error instanceof StoreError && !error.answerLost
+    waiting.reject(isForgotten ? new StoreError(error.kind, error.message, { cause: error, answerLost: true }) : error)
   }
 
   /** Deadlocks are tried again until time is up; a batch whose answer was lost, once. Both under the same owners. */
-  async function writeThroughConflicts(batch: readonly Item[]): Promise<readonly Verdict[]> {
+  async function writeThroughConflicts(batch: readonly Waiting<Item, Verdict>[]): Promise<readonly Verdict[]> {
+    const batched = batch.map((waiting) => waiting.item)
     const until = port.now() + options.conflictsForMs
-    let answerLost = false
     for (let tries = 1; ; tries += 1) {
       try {
-        return await write(batch)
+        return await write(batched)
       } catch (error) {
         if (!(error instanceof StoreError) || error.verdicts) throw error
-        if (error.answerLost && !answerLost) {
-          answerLost = true
-          continue
+        if (error.answerLost) {
+          const isFirst = batch.some((waiting) => !waiting.answerLost)
+          for (const waiting of batch) waiting.answerLost = true
+          if (isFirst) continue
         }
         if (error.kind !== 'conflict') throw error
         if (port.now() > until) {
-          throw new StoreError('unreachable', `session-lock: gave up after ${tries} conflicts: ${error.message}`, {
-            cause: error,
-            answerLost,
-          })
+          const text = `session-lock: gave up after ${tries} conflicts: ${error.message}`
+          throw new StoreError('unreachable', text, { cause: error })
         }
         await pause(port, port.random() * Math.min(2 ** tries, 50), 'awaited')
       }

@@ -135,3 +135,18 @@ test('where all items failed, each in its own way, none is repeated', async () =
   expect(results.map((result) => (result as PromiseRejectedResult).reason)).toEqual(errors)
   expect(calls).toBe(1)
 })
+
+test('an answer that was lost stays lost, also where the repeat never arrives: what was written is to be given back', async () => {
+  const errors = [true, false].map((answerLost) => new StoreError('unreachable', 'down', { answerLost }))
+  const lost = batchesOf(async () => {
+    throw errors.shift()
+  })
+  await expect(lost.submit('a')).rejects.toMatchObject({ kind: 'unreachable', answerLost: true })
+  const partly = batchesOf(async (items) => {
+    if (items.length === 1) throw new StoreError('unreachable', 'down')
+    const verdicts = ['A', new StoreError('unreachable', 'cut off', { answerLost: true })]
+    throw new StoreError('unreachable', 'some failed', { verdicts })
+  })
+  const results = await Promise.allSettled(['a', 'b'].map((item) => partly.submit(item)))
+  expect(results).toMatchObject([{ value: 'A' }, { reason: { message: 'down', answerLost: true } }])
+})
