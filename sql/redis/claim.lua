@@ -1,11 +1,21 @@
 -- A batch of claims, one after the other. The decision is that of src/store/decide.ts.
+-- Of a claim that needs several servers each is asked for its own rows and messages.
+
+-- Above the clock where tokens were given that are ahead of it.
+local leastToken = math.max(now, tonumber(redis.call('GET', prefix .. 'token') or 0) + 1)
+
 local function readClaim()
-  local claim = { owner = nextText(), node = nextText(), whole = nextText() == '1' }
+  local claim = { owner = nextText(), node = nextText() }
+  -- 0: what is free; 1: all or nothing; 2: nothing any more, for it was refused elsewhere.
+  local whole = nextNumber()
+  claim.whole, claim.isRefused = whole > 0, whole == 2
+  -- Which try of its process it is, where it needs several servers; else 0.
+  claim.attempt = nextNumber()
   claim.staleAfter = nextNumber()
   claim.tokenAbove = nextNumber()
   claim.parts = {}
   for p = 1, nextNumber() do
-    local part = { rows = {}, messages = {} }
+    local part = { rows = {}, messages = {}, elsewhere = {} }
     for r = 1, nextNumber() do
       local row = { key = nextText(), prospect = nextTextOrNull(), device = nextTextOrNull() }
       row.found = rowAt(row.key)
@@ -13,6 +23,9 @@ local function readClaim()
     end
     for m = 1, nextNumber() do
       part.messages[m] = nextText()
+    end
+    for m = 1, nextNumber() do
+      part.elsewhere[m] = nextText()
     end
     claim.parts[p] = part
   end
@@ -31,6 +44,9 @@ local function lookAtMessages(part)
       table.insert(part.inHand, key)
     end
   end
+  for _, key in ipairs(part.elsewhere) do
+    table.insert(part.inHand, key)
+  end
 end
 
 local function describeHolder(row)
@@ -39,7 +55,7 @@ end
 
 -- One token for all rows; a repeat finds its own rows, and keeps the token they carry.
 local function tokenFor(claim, part)
-  local token, own = math.max(claim.tokenAbove + 1, now), nil
+  local token, own = math.max(claim.tokenAbove + 1, leastToken), nil
   local isRepeat = true
   for _, row in ipairs(part.rows) do
     local found = row.found
@@ -74,21 +90,26 @@ local function decide(claim, part)
 end
 
 local function take(claim, part)
+  keepToken(part.token)
   for _, row in ipairs(part.rows) do
     local found = row.found
-    local contended = found and found[OWNER] == claim.owner and found[CONTENDED] or false
+    local own = found and found[OWNER] == claim.owner
     putRow(row.key, {
       claim.owner, claim.node, row.prospect, row.device, part.inHand,
-      part.token, now, now, now + claim.staleAfter, contended,
+      part.token, now, now, now + claim.staleAfter, own and found[CONTENDED] or false,
+      math.max(claim.attempt, own and found[ATTEMPT] or 0),
     })
   end
 end
 
--- A repeated claim can find rows of its own first try, and not get the part this time.
+-- A repeated claim can find rows of its own first try, and not get the part this time. But a try that arrives late
+-- finds those of a later one, which may have got everything, and leaves them alone.
 local function giveBack(claim, part)
   for _, row in ipairs(part.rows) do
-    if row.found and row.found[OWNER] == claim.owner then
-      removeRow(row.key, row.found)
+    local found = row.found
+    local own = found and found[OWNER] == claim.owner
+    if own and (claim.attempt == 0 or (found[ATTEMPT] or 0) <= claim.attempt) then
+      removeRow(row.key, found)
     end
   end
 end
@@ -113,7 +134,7 @@ local function verdictOf(part)
 end
 
 local function answer(claim)
-  local verdicts, isAnyHeld = {}, false
+  local verdicts, isAnyHeld = {}, claim.isRefused
   for _, part in ipairs(claim.parts) do
     decide(claim, part)
     isAnyHeld = isAnyHeld or part.outcome == 'held'

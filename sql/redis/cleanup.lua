@@ -1,11 +1,11 @@
--- Removes abandoned rows, and what is left of forgotten messages, up to a limit. A message goes by itself when
+-- Removes abandoned rows, and what is left of forgotten messages, up to a limit of each. A message goes by itself when
 -- its retention is over; it is counted where it is still there, as on a server that has not got to it.
-local abandonedAfter, limit = nextNumber(), nextNumber()
+local abandonedAfter, mostRows, mostMessages = nextNumber(), nextNumber(), nextNumber()
 
 local function removeAbandoned()
   local removed = 0
   local latest = string.format('%.0f', now - abandonedAfter)
-  for _, key in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'held', '-inf', latest, 'LIMIT', 0, limit)) do
+  for _, key in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'held', '-inf', latest, 'LIMIT', 0, mostRows)) do
     redis.call('ZREM', prefix .. 'held', key)
     removed = removed + redis.call('DEL', prefix .. 's:' .. key)
   end
@@ -33,9 +33,9 @@ end
 local sessions, messages, seen = removeAbandoned(), 0, 0
 for _, class in ipairs(redis.call('SMEMBERS', prefix .. 'classes')) do
   local retentionMs = tonumber(string.match(class, ':(%d+)$'))
-  local found, removed = removeForgotten(class, retentionMs, limit - seen)
+  local found, removed = removeForgotten(class, retentionMs, mostMessages - seen)
   seen, messages = seen + found, messages + removed
-  if seen >= limit then
+  if seen >= mostMessages then
     break
   end
 end

@@ -8,7 +8,13 @@
 --   …classes            set of the names of the sorted sets below
 --   …<status>:<ms>      sorted set of message keys by the end of their handling, of those of one status that are
 --                       remembered for so long: within one of these, who ended first is also forgotten first
+--   …token              the largest token given that is ahead of this server's clock; gone when the clock is past it
 --   …released           no key but a channel: keys of rows that somebody waited for, when they are free
+--
+-- On a cluster there are 64 of all these but the first, …{0} to …{63}: a row is in the one that its key says
+-- (its CRC-32, modulo 64), a message in that of its home. So what one script touches lies in one slot. Two keys
+-- that never exist are declared (…absent1, …absent2): while the slot moves, the server that gives it then sends
+-- us on before anything is done, and the one that gets it bids us wait; no script sees half of what there is.
 --
 -- A message takes about 540 bytes, measured with ids and numbers as WhatsApp has them and no response.
 --
@@ -18,7 +24,7 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
 local OWNER, NODE, PROSPECT, DEVICE, MESSAGES = 1, 2, 3, 4, 5
-local TOKEN, LOCKED_AT, RENEWED_AT, EXPIRES_AT, CONTENDED = 6, 7, 8, 9, 10
+local TOKEN, LOCKED_AT, RENEWED_AT, EXPIRES_AT, CONTENDED, ATTEMPT = 6, 7, 8, 9, 10, 11
 local M_STATUS, M_PROVIDER, M_DEVICE, M_ID, M_SESSION, M_OWNER, M_NODE = 1, 2, 3, 4, 5, 6, 7
 local M_TOKEN, M_ATTEMPTS, M_ERROR, M_RESPONSE, M_FINISHED_AT, M_RETENTION_MS = 8, 9, 10, 11, 12, 13
 
@@ -55,6 +61,15 @@ end
 local function tellWaiting(key, row)
   if row[CONTENDED] then
     redis.pcall('PUBLISH', prefix .. 'released', key)
+  end
+end
+
+-- The last token of a row is forgotten with it, and the next has to exceed it: the clock sees to that, unless the
+-- token came from ahead of it (from another master's clock, or by way of a bot that has seen a larger one).
+local function keepToken(token)
+  if token > now and token > tonumber(redis.call('GET', prefix .. 'token') or 0) then
+    local ttl = string.format('%.0f', math.ceil((token - now) / 1000) + 1000)
+    redis.call('SET', prefix .. 'token', string.format('%.0f', token), 'PX', ttl)
   end
 end
 

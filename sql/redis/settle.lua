@@ -5,6 +5,7 @@ local DROPPED_PER_MESSAGE = 2
 
 local function readSettlement()
   local settlement = { owner = nextText(), node = nextText(), outcome = nextText() }
+  settlement.session = nextTextOrNull()
   settlement.error = nextTextOrNull()
   settlement.response = nextTextOrNull()
   settlement.rows, settlement.messages = {}, {}
@@ -74,7 +75,7 @@ local function writeMessage(settlement, message)
     return
   end
   local class = className(settlement.outcome, message.retentionMs)
-  local session = settlement.rows[1] and settlement.rows[1].key ~= message.key and settlement.rows[1].key or false
+  local session = settlement.session ~= message.key and settlement.session
   redis.call('SET', prefix .. 'm:' .. message.key, cmsgpack.pack({
     settlement.outcome, message.provider, message.device, message.id, session, settlement.owner, settlement.node,
     tokenOf(settlement), (before and before[M_ATTEMPTS] or 0) + 1, settlement.error, settlement.response,

@@ -52,7 +52,7 @@ export function planDelivery(delivery: Delivery, scope: Scope): Plan {
   const seen = new Set<string>()
   const unkeyed: number[] = []
   const repeated: number[] = []
-  messages.forEach((message, position) => {
+  messages.forEach((_, position) => {
     const { rows, ref } = wantedFor(delivery, provider, position, scope)
     if (rows.length === 0) unkeyed.push(position)
     else if (ref && seen.has(ref.key)) repeated.push(position)

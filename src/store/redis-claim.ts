@@ -9,34 +9,54 @@ import {
   type ClaimVerdict,
   type CompletedMessage,
   type Holder,
+  type MessageAddress,
   type PartVerdict,
   StoreError,
 } from './store.ts'
 
+/** What one bucket is asked of a claim: its own rows and messages. Where there is but one, that is the claim itself. */
+export interface ClaimHere extends Claim {
+  readonly parts: readonly PartHere[]
+  /** true: it was refused elsewhere, so nothing is taken any more, and what it has here is given back. */
+  readonly isRefused?: boolean
+  /** Which try it is, where it needs several buckets: each has a larger number than the one before. */
+  readonly attempt?: number
+}
+
+/** What of a part lies in one bucket. */
+export interface PartHere extends ClaimPart {
+  /** Those of its messages that are at home in other buckets: in its hands like the others, and not looked at here. */
+  readonly elsewhere?: readonly string[]
+}
+
 /** One script for the whole batch. */
-export async function claimBatch(run: Run, claims: readonly Claim[]): Promise<ClaimVerdict[]> {
+export async function claimBatch(run: Run, claims: readonly ClaimHere[]): Promise<ClaimVerdict[]> {
   if (claims.length === 0) return []
   const verdicts = await run('claim', [claims.length, ...claims.flatMap(claimArguments)])
   return verdicts.map((parts) => list(parts).map((part) => partVerdict(list(part))))
 }
 
 /** Which of these messages are completed and in retention. */
-export async function look(run: Run, keys: readonly string[]): Promise<CompletedMessage[]> {
-  return keys.length === 0 ? [] : completedMessages(await run('look', [keys.length, ...keys]))
+export async function look(run: Run, messages: readonly MessageAddress[]): Promise<CompletedMessage[]> {
+  if (messages.length === 0) return []
+  return completedMessages(await run('look', [messages.length, ...messages.map(({ key }) => key)]))
 }
 
-function claimArguments(claim: Claim): Argument[] {
-  const { owner, nodeId, whole, staleAfterMs, tokenAbove, parts } = claim
-  const head = [owner, readableText(nodeId), whole ? 1 : 0, toMicros(staleAfterMs), tokenAbove, parts.length]
+function claimArguments(claim: ClaimHere): Argument[] {
+  const { owner, nodeId, whole, isRefused, attempt = 0, staleAfterMs, tokenAbove, parts } = claim
+  const mode = isRefused ? 2 : whole ? 1 : 0
+  const head = [owner, readableText(nodeId), mode, attempt, toMicros(staleAfterMs), tokenAbove, parts.length]
   return [...head, ...parts.flatMap(partArguments)]
 }
 
-function partArguments({ rows, messages }: ClaimPart): Argument[] {
+function partArguments({ rows, messages, elsewhere = [] }: PartHere): Argument[] {
   return [
     rows.length,
     ...rows.flatMap((row) => [row.key, textArgument(row.prospect), textArgument(row.device)]),
     messages.length,
     ...messages.map((message) => message.key),
+    elsewhere.length,
+    ...elsewhere,
   ]
 }
 

@@ -2,7 +2,7 @@
  * Connections of the Redis store: opened when first needed, replaced after a loss, and never waited for
  * longer than the store's time limit. Nothing is queued for a server that is down, and nothing is sent twice.
  */
-import type { Redis, RedisOptions } from 'ioredis'
+import type { ClusterNode, ClusterOptions, NatMap, Redis, RedisOptions } from 'ioredis'
 import { connectWithinMs, startLimit } from './limit.ts'
 import type { RedisClient } from './redis-client.ts'
 import { isAnswer, replyCode, toStoreError } from './redis-errors.ts'
@@ -21,40 +21,85 @@ type ClientOptions = Omit<RedisOptions, 'replyMapping'>
 export interface Source {
   /** For logs and errors, without user and password. */
   readonly name: string
+  /** Undefined where the client finds it out. */
+  readonly host: string | undefined
   /** What the client's owner has put before every key. */
   readonly keyPrefix: string
   /** Makes a client that is not connected yet. */
   create(options: ClientOptions): Redis
+  /** The same for another node of its cluster. */
+  at(host: string, port: number): Source
 }
 
 /** One connection. Calls may overlap on it. */
 export interface Link {
   /** Settles within the time limit (the link's, unless given), with the work's value or with a {@link StoreError}. */
   run<Value>(work: (send: Send) => Promise<Value>, limitMs?: number): Promise<Value>
+  /** Is it connected? */
+  isOpen(): boolean
   /** Waits for what runs, and ends the connection. */
   close(): Promise<void>
 }
 
 /** Connections of our own, by URL. Throws a {@link StoreError} of kind `setup` for a missing driver. */
 export async function urlSource(url: URL): Promise<Source> {
-  const { Redis } = await import('ioredis').catch((cause) => {
-    throw new StoreError('setup', 'session-lock: the Redis store needs the driver: npm install ioredis', { cause })
-  })
-  return {
-    name: `${url.protocol}//${url.host}${url.pathname}`,
-    keyPrefix: '',
-    create: (options) => new Redis(url.href, options),
-  }
+  const Driver = await loadDriver()
+  const like = new Driver(url.href, { lazyConnect: true })
+  return sourceLike(like, `${url.protocol}//${url.host}${url.pathname}`)
 }
 
 /** Connections like the user's own. */
 export function clientSource(client: RedisClient): Source {
-  const { keyPrefix } = client.options as RedisOptions
+  return sourceLike(client, 'redis: (own client)')
+}
+
+/** The nodes that a client of a cluster starts from. Of its options those of its connections and `natMap` are used. */
+export async function clusterSources(cluster: RedisClient): Promise<Source[]> {
+  const Driver = await loadDriver()
+  const { redisOptions = {}, keyPrefix = '', natMap } = cluster.options as ClusterOptions
+  // What the driver keeps them under, and its own `duplicate` reads.
+  const { startupNodes } = cluster as unknown as { startupNodes: readonly ClusterNode[] }
+  return startupNodes.map((node) => {
+    const connection: ClientOptions = { ...(redisOptions as ClientOptions), keyPrefix, lazyConnect: true }
+    const like =
+      typeof node === 'object'
+        ? new Driver({ ...connection, ...(node as ClientOptions) })
+        : new Driver(node as string, connection)
+    return sourceLike(like, 'redis: (own cluster)', {}, natMap)
+  })
+}
+
+/** Throws a {@link StoreError} of kind `setup` where it is missing. */
+async function loadDriver(): Promise<typeof Redis> {
+  const driver = await import('ioredis').catch((cause) => {
+    throw new StoreError('setup', 'session-lock: the Redis store needs the driver: npm install ioredis', { cause })
+  })
+  return driver.Redis
+}
+
+function sourceLike(
+  like: Pick<RedisClient, 'duplicate' | 'options'>,
+  name: string,
+  where: { readonly host?: string; readonly port?: number } = {},
+  natMap?: NatMap,
+): Source {
+  const options = like.options as RedisOptions
   return {
-    name: 'redis: (own client)',
-    keyPrefix: keyPrefix ?? '',
-    create: (options) => client.duplicate(options) as Redis,
+    name,
+    host: where.host ?? options.host,
+    keyPrefix: options.keyPrefix ?? '',
+    create: (changes) => like.duplicate({ ...changes, ...where }) as Redis,
+    at(host, port) {
+      const key = `${host}:${port}`
+      const mapped = typeof natMap === 'function' ? natMap(key) : natMap?.[key]
+      return sourceLike(like, nodeName(host, port), mapped ?? { host, port }, natMap)
+    },
   }
+}
+
+/** A node of a cluster, for logs and errors. */
+function nodeName(host: string, port: number): string {
+  return `redis://${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
 /** Whatever the user's client does otherwise. */
@@ -130,7 +175,7 @@ export function createLink(source: Source, timeoutMs: number): Link {
     const limit = startLimit(limitMs, () => {
       call.over = true
       if (call.sent) discard()
-      const problem = `${source.name} did not answer within ${limitMs} ms`
+      const problem = `${source.name} did not answer within ${Math.round(limitMs)} ms`
       return new StoreError('unreachable', `session-lock: ${problem}`, { answerLost: call.sent })
     })
     const answer = Promise.race([limit.passed, attempt(call, work)])
@@ -149,7 +194,7 @@ export function createLink(source: Source, timeoutMs: number): Link {
     discard()
   }
 
-  return { run, close }
+  return { run, isOpen: () => connection !== undefined, close }
 }
 
 /** How far a call has come when its time is over. */
@@ -183,26 +228,47 @@ export interface Listener {
 
 const RECONNECT_AFTER_MS = [50, 200, 1000]
 
-/** Calls back with each text that is published on the channel. */
-export function listenTo(source: Source, channel: string, heard: (text: string) => void): Listener {
-  const client = source.create({
-    ...OPTIONS,
-    // Here waiting is right: whoever waits for a row asks again by himself meanwhile.
-    enableOfflineQueue: true,
-    maxRetriesPerRequest: null,
-    // By ourselves below: a subscription that the driver repeats and that is refused would end the process.
-    autoResubscribe: false,
-    retryStrategy: (times) => RECONNECT_AFTER_MS[times - 1] ?? 2000,
-    sentinelRetryStrategy: () => 1000,
-  })
-  client.on('error', () => {
-    // Told by every other call.
-  })
-  client.on('message', (_channel: string, text: string) => heard(text))
-  // Where the user may not listen, who waits asks again by himself.
-  client.on('ready', () => {
-    client.subscribe(channel).catch(() => undefined)
-  })
-  client.connect().catch(() => undefined)
-  return { close: () => client.disconnect() }
+/**
+ * Calls back with each text that is published on these channels.
+ *
+ * @param choose where to listen; asked before each connection.
+ */
+export function listenTo(choose: () => Source, channels: readonly string[], heard: (text: string) => void): Listener {
+  let client: Redis | undefined
+  let timer: NodeJS.Timeout | undefined
+  let tries = 0
+  let closed = false
+
+  function again(): void {
+    if (closed) return
+    timer = setTimeout(start, RECONNECT_AFTER_MS[tries] ?? 2000)
+    timer.unref()
+    tries += 1
+  }
+
+  function start(): void {
+    const opened = choose().create({ ...OPTIONS, enableOfflineQueue: true })
+    client = opened
+    opened.on('error', () => {
+      // Told by every other call.
+    })
+    opened.on('message', (_channel: string, text: string) => heard(text))
+    opened.on('end', again)
+    opened.subscribe(...channels).then(
+      () => {
+        tries = 0
+      },
+      // Where the user may not listen, who waits asks again by himself.
+      () => undefined,
+    )
+  }
+
+  start()
+  return {
+    close() {
+      closed = true
+      clearTimeout(timer)
+      client?.disconnect()
+    },
+  }
 }

@@ -17,17 +17,29 @@ const UNREACHABLE = new Set([
 
 const NO_LOGIN = 'it refuses the user or the password. Correct them in the URL'
 
+const HIDDEN_CLUSTER = 'it is a cluster, and its INFO does not say so. Give a client of ioredis: new Cluster([…])'
+
 /** What to do about each error that trying again does not mend. */
 const SETUP = new Map([
   ['NOAUTH', NO_LOGIN],
   ['WRONGPASS', NO_LOGIN],
   [
     'NOPERM',
-    'its user may not do what is needed. Allow it EVAL, EVALSHA, INFO, the data commands and the keys <prefix>*',
+    'its user may not do what is needed. Allow it EVAL, EVALSHA, INFO, the data commands and the keys <prefix>*; ' +
+      'on a cluster CLUSTER SLOTS and CLUSTER KEYSLOT too',
   ],
   ['WRONGTYPE', 'another program keeps values under these keys. Choose another tablePrefix, or another database'],
-  ['CROSSSLOT', 'this is a cluster, which is not supported. Use a single server, or one behind Sentinel'],
+  ['CROSSSLOT', HIDDEN_CLUSTER],
 ])
+
+/** What a node of a cluster answers where nothing was done, and somebody else, or nobody for now, is to be asked. */
+const ELSEWHERE = new Set(['MOVED', 'ASK', 'TRYAGAIN', 'CLUSTERDOWN'])
+
+/** Which of these answers it is that a call was refused with, if it is one. */
+export function elsewhere(error: unknown): string | undefined {
+  const code = error instanceof StoreError ? replyCode(error.cause) : undefined
+  return code !== undefined && ELSEWHERE.has(code) ? code : undefined
+}
 
 /** true: the server answered with this error, and the connection can be used further. */
 export function isAnswer(error: unknown): boolean {
@@ -66,6 +78,7 @@ function adviceFor(error: DriverError): string | undefined {
   if (/can't (run this command|access)/.test(error.message)) return SETUP.get('NOPERM')
   if (/AUTH|invalid (username|password)/.test(error.message)) return NO_LOGIN
   if (/DB index/.test(error.message)) return 'it has no database of that number. Name another one in the URL'
+  if (/non local key/.test(error.message)) return HIDDEN_CLUSTER
   return /unknown command/i.test(error.message)
     ? 'it lacks a command; Redis 6.2 or later, or Valkey, is needed'
     : undefined

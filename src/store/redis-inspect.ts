@@ -1,6 +1,6 @@
 /** Looking inside, and cleaning up. Never by SCAN: the sorted sets that the scripts keep say which keys there are. */
 
-import type { Send } from './redis-connection.ts'
+import { type Buckets, byBucket, everywhere } from './redis-buckets.ts'
 import { integer, list, type Reply, type Run, text, textOrNull, toMicros } from './redis-scripts.ts'
 import type {
   CleanupOptions,
@@ -17,13 +17,27 @@ import type {
 const READ_AT_ONCE = 500
 
 /** What is held now, the longest held first. Reads all that is held, which is as much as the bots have in hand. */
-export async function listSessions(run: Run, send: Send, prefix: string, filter: SessionFilter): Promise<SessionRow[]> {
-  const keys = filter.keys ?? (await heldKeys(send, prefix))
-  const rows = (await readByKey(run, 'rows', keys)).map(sessionRow)
+export async function listSessions(buckets: Buckets, filter: SessionFilter): Promise<SessionRow[]> {
+  const rows = filter.keys ? await rowsOf(buckets, filter.keys) : await allRows(buckets)
   return rows
     .filter((row) => filter.stale === undefined || row.stale === filter.stale)
     .sort((a, b) => a.lockedAt - b.lockedAt)
     .slice(0, filter.limit)
+}
+
+async function rowsOf(buckets: Buckets, keys: readonly string[]): Promise<SessionRow[]> {
+  const found = [...byBucket(keys, buckets.of)].map(([bucket, some]) => rowsAt(buckets.in(bucket), some))
+  return (await Promise.all(found)).flat()
+}
+
+async function allRows(buckets: Buckets): Promise<SessionRow[]> {
+  const found = await everywhere(buckets, async (run) => rowsAt(run, (await run('held', [])).map(text)))
+  return found.flat()
+}
+
+/** The rows under these keys in one bucket, those that are there. */
+export async function rowsAt(run: Run, keys: readonly string[]): Promise<SessionRow[]> {
+  return (await readByKey(run, 'rows', keys)).map(sessionRow)
 }
 
 /** A row of the scripts `rows` and `release`. */
@@ -47,23 +61,44 @@ export function sessionRow(reply: Reply): SessionRow {
 }
 
 /** What has happened, the latest first. */
-export async function listMessages(run: Run, filter: MessageFilter): Promise<MessageRow[]> {
-  const keys = filter.keys ?? (await latestKeys(run, filter))
-  const rows = (await readByKey(run, 'messages', keys)).map(messageRow)
-  return rows
+export async function listMessages(buckets: Buckets, filter: MessageFilter): Promise<MessageRow[]> {
+  const { keys } = filter
+  // A key alone does not tell where a message is at home.
+  const found = keys
+    ? await everywhere(buckets, (run) => readByKey(run, 'messages', keys))
+    : await Promise.all([...(await latest(buckets, filter))].map(([bucket, some]) => messagesAt(buckets, bucket, some)))
+  return found
+    .flat()
+    .map(messageRow)
     .filter((row) => filter.status === undefined || row.status === filter.status)
     .sort((a, b) => (b.finishedAt ?? 0) - (a.finishedAt ?? 0))
     .slice(0, filter.limit)
 }
 
-async function latestKeys(run: Run, { limit, status }: MessageFilter): Promise<string[]> {
-  const reply = await run('latest', [limit, status ?? ''])
-  const found: Array<{ key: string; finishedAt: number }> = []
-  for (let index = 0; index < reply.length; index += 2) {
-    found.push({ key: text(reply[index]), finishedAt: integer(reply[index + 1]) })
+interface Latest {
+  readonly bucket: number
+  readonly key: string
+  readonly finishedAt: number
+}
+
+function messagesAt(buckets: Buckets, bucket: number, found: readonly Latest[]): Promise<Reply[]> {
+  return readByKey(
+    buckets.in(bucket),
+    'messages',
+    found.map(({ key }) => key),
+  )
+}
+
+async function latest(buckets: Buckets, { limit, status }: MessageFilter): Promise<Map<number, Latest[]>> {
+  const replies = await everywhere(buckets, (run) => run('latest', [limit, status ?? '']))
+  const found: Latest[] = []
+  for (const [bucket, reply] of replies.entries()) {
+    for (let index = 0; index < reply.length; index += 2) {
+      found.push({ bucket, key: text(reply[index]), finishedAt: integer(reply[index + 1]) })
+    }
   }
   found.sort((a, b) => b.finishedAt - a.finishedAt)
-  return found.slice(0, limit).map(({ key }) => key)
+  return byBucket(found.slice(0, limit), ({ bucket }) => bucket)
 }
 
 function messageRow(reply: Reply): MessageRow {
@@ -88,8 +123,8 @@ function messageRow(reply: Reply): MessageRow {
 }
 
 /** Counts both; messages without reading them. */
-export async function countRows(run: Run, send: Send, prefix: string): Promise<StoreStats> {
-  const rows = (await readByKey(run, 'rows', await heldKeys(send, prefix))).map(sessionRow)
+export async function countRows(buckets: Buckets): Promise<StoreStats> {
+  const rows = await allRows(buckets)
   const nodes = new Map<string, { nodeId: string; sessions: number; stale: number }>()
   for (const { nodeId, stale } of rows) {
     if (nodeId === null) continue
@@ -97,7 +132,7 @@ export async function countRows(run: Run, send: Send, prefix: string): Promise<S
     nodes.set(nodeId, { nodeId, sessions: node.sessions + 1, stale: node.stale + (stale ? 1 : 0) })
   }
   const messages: Record<MessageStatus, number> = { queued: 0, processing: 0, completed: 0, failed: 0, dead: 0 }
-  const counts = await run('counts', [])
+  const counts = (await everywhere(buckets, (run) => run('counts', []))).flat()
   for (let index = 0; index < counts.length; index += 2) {
     messages[text(counts[index]) as MessageStatus] += integer(counts[index + 1])
   }
@@ -106,13 +141,15 @@ export async function countRows(run: Run, send: Send, prefix: string): Promise<S
 }
 
 /** Removes abandoned rows and what is left of expired messages. */
-export async function cleanUp(run: Run, { abandonedAfterMs, limit }: CleanupOptions): Promise<CleanupReport> {
-  const [messages, sessions] = await run('cleanup', [toMicros(abandonedAfterMs), limit])
-  return { messages: integer(messages), sessions: integer(sessions) }
-}
-
-async function heldKeys(send: Send, prefix: string): Promise<string[]> {
-  return ((await send('ZRANGE', [`${prefix}held`, 0, -1])) as Buffer[]).map(text)
+export async function cleanUp(buckets: Buckets, { abandonedAfterMs, limit }: CleanupOptions): Promise<CleanupReport> {
+  const report = { messages: 0, sessions: 0 }
+  for (let bucket = 0; bucket < buckets.count; bucket++) {
+    const left = [limit - report.sessions, limit - report.messages]
+    const [messages, sessions] = await buckets.in(bucket)('cleanup', [toMicros(abandonedAfterMs), ...left])
+    report.messages += integer(messages)
+    report.sessions += integer(sessions)
+  }
+  return report
 }
 
 async function readByKey(run: Run, script: 'rows' | 'messages', keys: readonly string[]): Promise<Reply[]> {

@@ -8,23 +8,23 @@ const LAYOUT = '0001_keys'
 
 /** Leaves the mark where it is missing. Returns what it applied. */
 export async function migrateKeys(send: Send, prefix: string): Promise<string[]> {
-  await requireServer(send)
-  const made = await send('SET', [`${prefix}version`, VERSION, 'NX'])
+  const made = await send('SET', [versionKey(prefix), VERSION, 'NX'])
   if (made !== null) return [LAYOUT]
   await requireLayout(send, prefix)
   return []
 }
 
-/** Throws a {@link StoreError} of kind `setup` unless the server will do and the mark is there. */
-export async function requirePrepared(send: Send, prefix: string): Promise<void> {
-  await requireServer(send)
-  await requireLayout(send, prefix)
+/** The key of the mark. */
+export function versionKey(prefix: string): string {
+  return `${prefix}version`
 }
 
-async function requireLayout(send: Send, prefix: string): Promise<void> {
-  const found = await send('GET', [`${prefix}version`])
+/** Throws a {@link StoreError} of kind `setup` unless the mark is there, of the version that this code knows. */
+export async function requireLayout(send: Send, prefix: string): Promise<void> {
+  const key = versionKey(prefix)
+  const found = await send('GET', [key])
   if (found === null) {
-    const advice = `Set the option migrate: 'auto', call lock.migrate(), or by hand: SET ${prefix}version ${VERSION}`
+    const advice = `Set the option migrate: 'auto', call lock.migrate(), or by hand: SET ${key} ${VERSION}`
     throw new StoreError('setup', `session-lock: this Redis holds nothing of session-lock yet. ${advice}`)
   }
   if (Number(String(found)) === VERSION) return
@@ -35,7 +35,11 @@ async function requireLayout(send: Send, prefix: string): Promise<void> {
   )
 }
 
-async function requireServer(send: Send): Promise<void> {
+/** What a server tells of itself. */
+export type Info = ReadonlyMap<string, string>
+
+/** Throws a {@link StoreError} of kind `setup` unless the server will do. */
+export async function requireServer(send: Send): Promise<Info> {
   const info = new Map<string, string>()
   for (const line of String(await send('INFO', [])).split('\r\n')) {
     const colon = line.indexOf(':')
@@ -43,12 +47,15 @@ async function requireServer(send: Send): Promise<void> {
   }
   const problem = problemOf(info)
   if (problem !== undefined) throw new StoreError('setup', `session-lock: ${problem}`)
+  return info
 }
 
-function problemOf(info: ReadonlyMap<string, string>): string | undefined {
-  if (info.get('redis_mode') === 'cluster') {
-    return 'this is a Redis Cluster, which is not supported. Use a single server, or one behind Sentinel'
-  }
+/** Is it a node of a cluster? */
+export function isOfCluster(info: Info): boolean {
+  return info.get('redis_mode') === 'cluster'
+}
+
+function problemOf(info: Info): string | undefined {
   const [major = 0, minor = 0] = (info.get('redis_version') ?? '').split('.').map(Number)
   if (major < 6 || (major === 6 && minor < 2)) {
     return `this Redis is of version ${info.get('redis_version')}; 6.2 or later, or Valkey, is needed`

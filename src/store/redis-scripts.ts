@@ -9,7 +9,7 @@ import { StoreError } from './store.ts'
 
 const NAMES = [
   ...(['claim', 'look', 'renew', 'settle', 'release', 'cleanup'] as const),
-  ...(['rows', 'messages', 'latest', 'counts'] as const),
+  ...(['held', 'rows', 'messages', 'latest', 'counts'] as const),
 ]
 
 /** A script's file, without its ending. */
@@ -50,13 +50,17 @@ export async function readScripts(): Promise<Scripts> {
   }
 }
 
-/** Runs scripts by their hash; one that the server does not know (any more) is sent whole. */
-export function runOn(send: Send, scripts: Scripts, prefix: string): Run {
+/**
+ * Runs scripts by their hash; one that the server does not know (any more) is sent whole.
+ *
+ * @param declared keys that tell a cluster where the script belongs. On a single server they change nothing.
+ */
+export function runOn(send: Send, scripts: Scripts, prefix: string, declared: readonly string[] = []): Run {
   return async (name, args) => {
     const script = scripts.get(name)
     if (!script) throw new StoreError('setup', `session-lock: there is no script ${name}`)
-    // Keys are not declared: on a single server that changes nothing, and they would have to be sent twice.
-    const rest = [0, prefix, ...args]
+    // The keys that the script touches are not declared: they would have to be sent twice.
+    const rest = [declared.length, ...declared, prefix, ...args]
     try {
       return (await send('EVALSHA', [script.sha, ...rest])) as Reply[]
     } catch (error) {

@@ -14,12 +14,25 @@ import type {
   SettlementVerdict,
 } from './store.ts'
 
+/** What one bucket is asked of a renewal. */
+export interface RenewalHere extends Renewal {
+  /** The token that the rows have from now on. Unset: they keep theirs. */
+  readonly raisedToken?: number
+}
+
+/** What one bucket is asked of a settlement: its own rows, and the messages that are at home there. */
+export interface SettlementHere extends Settlement {
+  /** The session of the whole, where that may be another row than the first one here. */
+  readonly sessionKey?: string | null
+}
+
 /** Renews every row that is still its owner's. */
-export async function renewBatch(run: Run, renewals: readonly Renewal[]): Promise<RenewalVerdict[]> {
+export async function renewBatch(run: Run, renewals: readonly RenewalHere[]): Promise<RenewalVerdict[]> {
   if (renewals.length === 0) return []
-  const args = renewals.flatMap(({ owner, staleAfterMs, rows }) => [
+  const args = renewals.flatMap(({ owner, staleAfterMs, raisedToken = 0, rows }) => [
     owner,
     toMicros(staleAfterMs),
+    raisedToken,
     ...rowArguments(rows),
   ])
   const verdicts = await run('renew', [renewals.length, ...args])
@@ -30,7 +43,7 @@ export async function renewBatch(run: Run, renewals: readonly Renewal[]): Promis
 const VERDICTS: readonly SettlementVerdict[] = ['lost', 'settled', 'contended']
 
 /** Ends the leases. */
-export async function settleBatch(run: Run, settlements: readonly Settlement[]): Promise<SettlementVerdict[]> {
+export async function settleBatch(run: Run, settlements: readonly SettlementHere[]): Promise<SettlementVerdict[]> {
   if (settlements.length === 0) return []
   const verdicts = await run('settle', [settlements.length, ...settlements.flatMap(settlementArguments)])
   return verdicts.map((verdict) => VERDICTS[integer(verdict)] ?? 'lost')
@@ -46,12 +59,14 @@ function rowArguments(rows: readonly RowHeld[]): Argument[] {
   return [rows.length, ...rows.flatMap((row) => [row.key, row.fencingToken])]
 }
 
-function settlementArguments(settlement: Settlement): Argument[] {
+function settlementArguments(settlement: SettlementHere): Argument[] {
   const { owner, nodeId, outcome, error, response, rows, messages, retentionMs } = settlement
+  const { sessionKey = rows[0]?.key ?? null } = settlement
   return [
     owner,
     readableText(nodeId),
     outcome,
+    sessionKey === null ? '-' : `+${sessionKey}`,
     textArgument(errorText(error)),
     bytesArgument(response),
     ...rowArguments(rows),

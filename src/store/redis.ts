@@ -1,21 +1,17 @@
-/** The store on Redis 6.2+ and Valkey (a single server, or one behind Sentinel), by URL or like the user's own ioredis client. */
+/** The store on Redis 6.2+ and Valkey: one server, one behind Sentinel, or a cluster, by URL or like the user's own ioredis client. */
 import { requireTablePrefix } from './migrate.ts'
+import type { Buckets } from './redis-buckets.ts'
 import { claimBatch, look } from './redis-claim.ts'
+import { claimSpread, lookSpread } from './redis-claim-spread.ts'
 import type { RedisClient } from './redis-client.ts'
-import {
-  clientSource,
-  createLink,
-  type Link,
-  type Listener,
-  listenTo,
-  type Send,
-  type Source,
-  urlSource,
-} from './redis-connection.ts'
+import { clientSource, clusterSources, type Listener, type Source, urlSource } from './redis-connection.ts'
+import { createFinder } from './redis-finder.ts'
 import { cleanUp, countRows, listMessages, listSessions } from './redis-inspect.ts'
-import { migrateKeys, requirePrepared } from './redis-prepare.ts'
-import { type Run, readScripts, runOn, type Scripts } from './redis-scripts.ts'
-import { releaseBatch, renewBatch, settleBatch } from './redis-settle.ts'
+import type { PlaceSettings, Purpose } from './redis-place.ts'
+import { migrateKeys, requireLayout } from './redis-prepare.ts'
+import { type Run, readScripts } from './redis-scripts.ts'
+import { renewBatch, settleBatch } from './redis-settle.ts'
+import { releaseSpread, renewSpread, settleSpread } from './redis-settle-spread.ts'
 import { type Store, StoreError, type StoreSettings } from './store.ts'
 
 export type { RedisClient } from './redis-client.ts'
@@ -32,12 +28,14 @@ export interface RedisSettings extends StoreSettings {
  * Opens the store. It connects when it is first asked something, and again after a loss.
  *
  * It uses two connections, whatever the load: one for claims and looks inside, one for renewals, settlements,
- * forced releases and clean-up; and a third to hear of released rows, once somebody listens.
+ * forced releases and clean-up; on a cluster these two to each master; and one more to hear of released rows, once
+ * somebody listens.
  *
- * @param source `redis://user:password@host:6379/0` (or `rediss://…` for TLS), or a client of ioredis, which is
- * duplicated for these connections and stays the caller's to end.
- * @throws StoreError of kind `setup` for a wrong URL, an unusable table prefix, a missing driver or a cluster's
- * client; not where the server is only down.
+ * @param source `redis://user:password@host:6379/0` (or `rediss://…` for TLS), for a cluster that of any of its
+ * nodes; or a client of ioredis (`Redis` or `Cluster`): connections like its own are made, and it stays the
+ * caller's to end.
+ * @throws StoreError of kind `setup` for a wrong URL, an unusable table prefix or a missing driver; not where the
+ * server is only down.
  * @example
  * const store = await redisStore('redis://localhost:6379', { tablePrefix: 'session_lock_', timeoutMs: 5000 })
  */
@@ -46,15 +44,13 @@ export async function redisStore(source: string | RedisClient, settings: RedisSe
   const scripts = await readScripts()
   if (typeof source === 'string') {
     const { url, ...waiting } = readUrl(source)
-    return storeOn(await urlSource(url), scripts, { ...waiting, ...settings })
+    const seed = await urlSource(url)
+    return storeOn([seed], false, { ...waiting, ...settings, scripts, prefix: settings.tablePrefix })
   }
-  if ('isCluster' in source && source.isCluster === true) {
-    throw new StoreError(
-      'setup',
-      'session-lock: a Redis Cluster is not supported. Give a client of a single server, or of one behind Sentinel',
-    )
-  }
-  return storeOn(clientSource(source), scripts, { waitReplicas: 0, waitMs: DEFAULT_WAIT_MS, ...settings })
+  const isCluster = source.isCluster === true
+  const seeds = isCluster ? await clusterSources(source) : [clientSource(source)]
+  const prefix = `${seeds[0]?.keyPrefix ?? ''}${settings.tablePrefix}`
+  return storeOn(seeds, isCluster, { waitReplicas: 0, waitMs: DEFAULT_WAIT_MS, ...settings, scripts, prefix })
 }
 
 const DEFAULT_WAIT_MS = 50
@@ -77,70 +73,57 @@ function readUrl(text: string): { url: URL; waitReplicas: number; waitMs: number
   return { url, waitReplicas: numberOf('waitReplicas', 0), waitMs: numberOf('waitMs', DEFAULT_WAIT_MS) }
 }
 
-function storeOn(source: Source, scripts: Scripts, settings: Required<RedisSettings>): Store {
-  const prefix = `${source.keyPrefix}${settings.tablePrefix}`
-  const asking = createLink(source, settings.timeoutMs)
-  const holding = createLink(source, settings.timeoutMs)
+function storeOn(seeds: readonly Source[], isCluster: boolean, settings: PlaceSettings): Store {
+  const { timeoutMs, prefix } = settings
+  const finder = createFinder(seeds, isCluster, settings)
   let listener: Listener | undefined
   let isPrepared = false
 
-  async function prepare<Value>(work: (send: Send, prefix: string) => Promise<Value>): Promise<Value> {
-    const value = await asking.run((send) => work(send, prefix), Math.max(PREPARE_MS, settings.timeoutMs))
+  async function prepare<Value>(work: (...args: Parameters<typeof migrateKeys>) => Promise<Value>): Promise<Value> {
+    const until = performance.now() + Math.max(PREPARE_MS, timeoutMs)
+    const place = finder.found() ?? (await finder.find(until))
+    const value = await place.atMark((send) => work(send, prefix), until)
     isPrepared = true
     return value
   }
 
-  function on<Value>(link: Link, work: (run: Run, send: Send) => Promise<Value>): Promise<Value> {
-    return link.run(async (send) => {
-      if (!isPrepared) await requirePrepared(send, prefix)
-      isPrepared = true
-      return work(runOn(send, scripts, prefix), send)
-    })
-  }
-
-  function durably<Value>(link: Link, work: (run: Run) => Promise<Value>): Promise<Value> {
-    return on(link, async (run, send) => {
-      const value = await work(run)
-      if (settings.waitReplicas > 0) await waitForReplicas(send, source, settings)
-      return value
-    })
+  async function on<Value>(purpose: Purpose, work: (buckets: Buckets) => Promise<Value>): Promise<Value> {
+    const until = performance.now() + timeoutMs
+    const place = finder.found() ?? (await finder.find(until))
+    if (!isPrepared) await place.atMark((send) => requireLayout(send, prefix), until)
+    isPrepared = true
+    return place.call(purpose, until, work)
   }
 
   return {
-    name: source.name,
+    name: seeds[0]?.name ?? 'redis:',
     singleProcess: false,
     migrate: () => prepare(migrateKeys),
-    checkSchema: () => prepare(requirePrepared),
-    claim: (claims) => durably(asking, (run) => claimBatch(run, claims)),
-    look: (messages) => on(asking, (run) => look(run, messages.map(({ key }) => key))),
-    renew: (renewals) => durably(holding, (run) => renewBatch(run, renewals)),
-    settle: (settlements) => durably(holding, (run) => settleBatch(run, settlements)),
-    release: (rowKeys) => durably(holding, (run) => releaseBatch(run, rowKeys)),
-    sessions: (filter) => on(asking, (run, send) => listSessions(run, send, prefix, filter)),
-    messages: (filter) => on(asking, (run) => listMessages(run, filter)),
-    stats: () => on(asking, (run, send) => countRows(run, send, prefix)),
-    cleanup: (options) => on(holding, (run) => cleanUp(run, options)),
+    checkSchema: () => prepare(requireLayout),
+    claim: (claims) => on('asking', batchOr(claimBatch, claimSpread, claims)),
+    look: (messages) => on('asking', batchOr(look, lookSpread, messages)),
+    renew: (renewals) => on('holding', batchOr(renewBatch, renewSpread, renewals)),
+    settle: (settlements) => on('holding', batchOr(settleBatch, settleSpread, settlements)),
+    release: (rowKeys) => on('holding', (buckets) => releaseSpread(buckets, rowKeys)),
+    sessions: (filter) => on('asking', (buckets) => listSessions(buckets, filter)),
+    messages: (filter) => on('asking', (buckets) => listMessages(buckets, filter)),
+    stats: () => on('asking', countRows),
+    cleanup: (options) => on('holding', (buckets) => cleanUp(buckets, options)),
     listen(released) {
-      listener = listenTo(source, `${prefix}released`, released)
+      listener = finder.found()?.listen(released)
     },
     async close() {
       listener?.close()
-      await Promise.all([asking.close(), holding.close()])
+      await finder.close()
     },
   }
 }
 
-/** Else what a master acknowledged goes with it, where a replica that has not got it takes its place. */
-async function waitForReplicas(
-  send: Send,
-  source: Source,
-  { waitReplicas, waitMs }: Required<RedisSettings>,
-): Promise<void> {
-  const reached = Number(await send('WAIT', [waitReplicas, Math.max(1, waitMs)]))
-  if (reached >= waitReplicas) return
-  throw new StoreError(
-    'unreachable',
-    `session-lock: ${source.name} has the write, but ${reached} of ${waitReplicas} replicas got it within ${waitMs} ms`,
-    { answerLost: true },
-  )
+/** On a single server one script takes the whole batch; on a cluster each item goes where it belongs. */
+function batchOr<Item, Verdict>(
+  batch: (run: Run, items: readonly Item[]) => Promise<Verdict[]>,
+  spread: (buckets: Buckets, items: readonly Item[]) => Promise<Verdict[]>,
+  items: readonly Item[],
+): (buckets: Buckets) => Promise<Verdict[]> {
+  return (buckets) => (buckets.count === 1 ? batch(buckets.in(0), items) : spread(buckets, items))
 }

@@ -58,6 +58,16 @@ test('who listens hears of a contended row as soon as it is free, and of no othe
   await vi.waitFor(() => expect(heard).toEqual(['wanted', 'forced']))
 })
 
+test('a token that is ahead of the server’s clock is exceeded by those that come after its release', async () => {
+  const store = await world.openPrepared()
+  const now = await acquire(store, claimOf('o1', 's', 'm1'))
+  await store.settle([settlementOf('o1', 's', 'm1', now)])
+  const ahead = await acquire(store, claimOf('o2', 's', 'm2', { tokenAbove: now + 10_000_000 }))
+  await store.settle([settlementOf('o2', 's', 'm2', ahead)])
+  expect(ahead).toBeGreaterThan(now + 10_000_000)
+  expect(await acquire(store, claimOf('o3', 's', 'm3'))).toBeGreaterThan(ahead)
+})
+
 test('nothing of a message is left once its retention is over and others have followed', async () => {
   const store = await world.openPrepared()
   for (let index = 0; index < 30; index++) {
