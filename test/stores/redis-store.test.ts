@@ -2,6 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { expect, test, vi } from 'vitest'
+import { claimBatch } from '../../src/store/redis-claim.ts'
+import { readScripts, runOn } from '../../src/store/redis-scripts.ts'
 import { refusal, useRedisWorld } from './redis-world.ts'
 import { acquire, addresses, ask, claimOf, settlementOf } from './store-items.ts'
 
@@ -56,6 +58,21 @@ test('who listens hears of a contended row as soon as it is free, and of no othe
   await holder.settle([settlementOf('o2', 'wanted', 'm2', tokens[1] ?? 0)])
   await holder.release(['forced'])
   await vi.waitFor(() => expect(heard).toEqual(['wanted', 'forced']))
+})
+
+test('a claim of several servers that is given back late leaves the rows of its owner’s later attempt alone', async () => {
+  const store = await world.openPrepared()
+  const client = world.client()
+  const run = runOn((command, args) => client.callBuffer(command, ...args), await readScripts(), world.tablePrefix)
+  const claim = claimOf('o', 's', 'm', { staleAfterMs: 60_000 })
+  const outcomeOf = async (attempt: number, isRefused: boolean) =>
+    (await claimBatch(run, [{ ...claim, attempt, isRefused }]))[0]?.[0]?.outcome
+  expect(await outcomeOf(1, false)).toBe('acquired')
+  expect(await outcomeOf(2, false)).toBe('acquired')
+  expect(await outcomeOf(1, true)).toBe('free')
+  expect(await store.sessions({ limit: 2 })).toHaveLength(1)
+  expect(await outcomeOf(2, true)).toBe('free')
+  expect(await store.sessions({ limit: 2 })).toHaveLength(0)
 })
 
 test('a token that is ahead of the server’s clock is exceeded by those that come after its release', async () => {
