@@ -8,7 +8,7 @@ import { type Store, StoreError, type StoreSettings } from './store.ts'
 
 /**
  * What a store is opened from: a URL, a store, the user's own pool of `mysql2` or `pg`, the
- * user's own client of `ioredis`, or the user's own database of `better-sqlite3` or `node:sqlite`.
+ * user's own client of `ioredis` (`Redis` or `Cluster`), or the user's own database of `better-sqlite3` or `node:sqlite`.
  */
 export type StoreSource = string | Store | MysqlPool | PostgresPool | RedisClient | SqliteDatabase
 
@@ -41,7 +41,7 @@ const EXAMPLES =
  *
  * @param source - see {@link StoreSource}. URLs: `memory:`, `sqlite:./bot.db`, `sqlite::memory:`,
  *   `mysql://user:password@host:3306/database`, `mariadb://…`, `postgres://user:password@host:5432/database`,
- *   `postgresql://…`, `redis://user:password@host:6379/0`, `rediss://…`.
+ *   `postgresql://…`, `redis://user:password@host:6379/0`, `rediss://…` (of a cluster any node).
  * @returns `opened`: whether a store was made here, so that the caller closes it; false where the
  *   source is a store, which is its owner's to close. Closing never closes the user's pool, client or database.
  * @throws {@link StoreError} of kind `setup`: the scheme is unknown, the driver is missing, the file

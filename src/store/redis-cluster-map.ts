@@ -30,6 +30,8 @@ export const MARK = BUCKETS
 const RECONNECT_WITHIN_MS = 200
 /** After failures the map is not read more often than this. */
 const READ_EVERY_MS = 200
+/** Of several nodes to start from, one that is silent keeps nobody from the next for longer than this. */
+const SEED_WITHIN_MS = 1000
 
 /** Knows nothing until it is read for the first time. */
 export function createMap(seeds: readonly Source[], { prefix, timeoutMs }: PlaceSettings): ClusterMap {
@@ -49,13 +51,15 @@ export function createMap(seeds: readonly Source[], { prefix, timeoutMs }: Place
   }
 
   async function readFromAny(until: number, first: Master | undefined): Promise<void> {
-    const healthy = [...masters.values()].sort((one, other) => Number(one.hasFailed()) - Number(other.hasFailed()))
-    const known = healthy.map((master) => () => master.run('asking', until, (send) => readFrom(send, master.source)))
-    const asked = first ? [() => first.run('asking', until, (send) => readFrom(send, first.source)), ...known] : known
+    const known = [...masters.values()].sort((one, other) => Number(one.hasFailed()) - Number(other.hasFailed()))
+    const asked: readonly Master[] = first ? [first, ...known] : known
     let failure: unknown
-    for (const ask of [...asked, ...seeds.map((seed) => () => readFromSeed(seed, until))]) {
+    for (const read of [
+      ...asked.map((master) => () => master.run('asking', until, (send) => readFrom(send, master.source))),
+      ...seeds.map((seed) => () => readFromSeed(seed, until)),
+    ]) {
       try {
-        return await ask()
+        return await read()
       } catch (error) {
         failure ??= error
       }
@@ -65,8 +69,9 @@ export function createMap(seeds: readonly Source[], { prefix, timeoutMs }: Place
 
   async function readFromSeed(seed: Source, until: number): Promise<void> {
     const link = createLink(seed, timeoutMs)
+    const leftMs = until - performance.now()
     try {
-      await link.run((send) => readFrom(send, seed), until - performance.now())
+      await link.run((send) => readFrom(send, seed), seeds.length > 1 ? Math.min(leftMs, SEED_WITHIN_MS) : leftMs)
     } finally {
       await link.close()
     }

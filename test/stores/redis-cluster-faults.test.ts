@@ -150,7 +150,7 @@ test('who waits for replicas is given nothing that a successor would not know of
 })
 
 test('without that, a claim lost with its master gives its session two holders, until the first one’s heartbeat', async () => {
-  const locks = [await openLock({ staleAfterMs: 24_000 }), await openLock({ staleAfterMs: 24_000 })]
+  const locks = [await openLock({ staleAfterMs: 18_000 }), await openLock({ staleAfterMs: 18_000 })]
   const { master, session, replica } = await cutReplica()
   let aborted: LeaseLostError | undefined
   const first = locks[0]?.run({ messageId: 'm1', prospect: session }, async ({ signal, fencingToken }) => {

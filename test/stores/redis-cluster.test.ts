@@ -1,6 +1,7 @@
 /** The Redis store on a cluster, beyond the contract: how it is found, what it costs, and what moving slots do to it. */
 import { Cluster, Redis } from 'ioredis'
 import { expect, test, vi } from 'vitest'
+import { openStore } from '../../src/store/open.ts'
 import { bucketOf } from '../../src/store/redis-buckets.ts'
 import type { ClusterNode } from '../servers/redis-cluster.ts'
 import { beginMove, keysApart, prefixOf, useRedisCluster } from './redis-cluster-world.ts'
@@ -25,7 +26,8 @@ function claimRows(owner: string, rows: readonly string[], messages: readonly st
 test("a cluster is found by any node's URL and by the user's own clients, which stay open", async () => {
   const { password, port } = new URL(urlOf(2))
   const secret = decodeURIComponent(password)
-  const ownCluster = new Cluster([{ host: '127.0.0.1', port: Number(port) }], { redisOptions: { password: secret } })
+  const nodes = [1, Number(port)].map((number) => ({ host: '127.0.0.1', port: number }))
+  const ownCluster = new Cluster(nodes, { redisOptions: { password: secret } })
   const ownNode = new Redis(urlOf(1))
   world.afterwards(() => [ownCluster, ownNode].map((client) => client.disconnect()))
   const byUrl = new Cluster([urlOf(4)], { redisOptions: { password: secret }, lazyConnect: true })
@@ -42,16 +44,24 @@ test("a cluster is found by any node's URL and by the user's own clients, which 
     expect((await store.claim(asked)).flat().map(({ outcome }) => outcome)).toEqual(keys.map(() => 'held'))
     await store.close()
   }
+  const { store } = await openStore(ownCluster, { tablePrefix: world.tablePrefix, timeoutMs: 1000 })
+  expect(store.name).toBe('redis: (own cluster)')
   expect(await Promise.all([ownCluster.ping(), ownNode.ping()])).toEqual(['PONG', 'PONG'])
 })
 
-test("the key prefix of the user's own cluster client stands before every key", async () => {
+test("the key prefix and the addresses of the user's own cluster client are used", async () => {
+  const asked = new Set<string>()
+  const natMap = (address: string) => {
+    asked.add(address)
+    return { host: 'localhost', port: Number(address.split(':')[1]) }
+  }
   const redisOptions = { password: decodeURIComponent(new URL(urlOf(0)).password) }
-  const own = new Cluster([urlOf(0)], { redisOptions, keyPrefix: world.tablePrefix, lazyConnect: true })
+  const own = new Cluster([urlOf(0)], { redisOptions, natMap, keyPrefix: world.tablePrefix, lazyConnect: true })
   const store = await world.openPrepared(own)
   await acquire(store, claimOf('o', 's', 'm'))
   const key = `${prefixOf(world.tablePrefix + world.tablePrefix, 's')}s:s`
   expect(await (await cluster.masterOf(key)).client.exists(key)).toBe(1)
+  expect(asked.size).toBe(3)
 })
 
 test('a client of a cluster that names no node is refused', async () => {
