@@ -62,9 +62,13 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
     const taken = new Set<string>()
     const keys: string[] = []
     for (const waiting of queue) {
+      if (batch.length >= options.maxItems) {
+        later.push(waiting)
+        continue
+      }
       keys.length = 0
       options.addKeys(waiting.item, keys)
-      if (batch.length >= options.maxItems || keys.some((key) => taken.has(key))) later.push(waiting)
+      if (keys.some((key) => taken.has(key))) later.push(waiting)
       else batch.push(waiting)
       // Also those of an item that has to wait: none may overtake it on its keys.
       for (const key of keys) taken.add(key)

@@ -2,14 +2,7 @@
  * Claims: from a delivery's arrival to its outcome. A turn stands in the lines of its rows and
  * messages, asks the store when it is first in all of them, and waits up to `lockWaitMs`.
  */
-import {
-  type Claim,
-  type ClaimVerdict,
-  type CompletedMessage,
-  type MessageAddress,
-  type PartVerdict,
-  StoreError,
-} from '../store/store.ts'
+import { type Claim, type ClaimVerdict, type MessageAddress, type PartVerdict, StoreError } from '../store/store.ts'
 import { withAliases } from './alias.ts'
 import type { Delivery, DeliveryOutcome } from './delivery.ts'
 import type { Engine } from './engine.ts'
@@ -21,6 +14,7 @@ import { lineOfMessage, type Plan, type PlannedPart, planDelivery } from './plan
 import { createRemembered } from './remembered.ts'
 import { createReport, type OutcomeCounts } from './report.ts'
 import { runningNow } from './running.ts'
+import { createTold, dropCompleted, keepParts } from './told.ts'
 import {
   heldRows,
   isCompleted,
@@ -62,6 +56,7 @@ export function createClaims(engine: Engine): Claims {
   const lines = createLines<Turn>(port, ask)
   if (options.listen) engine.whenOpened((store) => store.listen?.(lines.askNow))
   const remembered = createRemembered(port)
+  const told = createTold(lines, finishWithout)
   const waiting = new Set<Turn>()
   /** How many deliveries are in hand. */
   let holding = 0
@@ -167,40 +162,11 @@ export function createClaims(engine: Engine): Claims {
   async function look(message: MessageAddress): Promise<void> {
     try {
       const completed = await engine.looks.submit(message)
-      if (completed) tell([completed])
+      if (completed) told.note([completed])
     } catch (error) {
       // The claim itself, or the deadline, will answer.
       engine.log.raw.debug({ err: error }, 'failed to look at a message')
     }
-  }
-
-  /** Everybody who waits with a completed message is answered, or waits on for the rest of its delivery. */
-  function tell(completed: readonly CompletedMessage[]): void {
-    for (const message of completed) {
-      for (const turn of [...lines.inLine(lineOfMessage(message.key))]) {
-        if (turn.state !== 'waiting') continue
-        noteCompleted(turn, message)
-        dropCompleted(turn)
-        if (turn.parts.length === 0) finishWithout(turn)
-        // What it waited for may have been this message alone.
-        else lines.startIfFree(turn)
-      }
-    }
-  }
-
-  function dropCompleted(turn: Turn): void {
-    const open = turn.parts.filter((part) => !isCompleted(turn.completed, part))
-    if (open.length < turn.parts.length) keepParts(turn, open)
-  }
-
-  function keepParts(turn: Turn, parts: readonly PlannedPart[]): void {
-    turn.parts = parts
-    const kept = new Set(linesOf(parts))
-    if (kept.size === turn.keys.length) return
-    lines.leave(
-      turn,
-      turn.keys.filter((key) => !kept.has(key)),
-    )
   }
 
   /** Asks the store. The turn is first in all its lines, and keeps that place until the answer is in. */
@@ -256,7 +222,7 @@ export function createClaims(engine: Engine): Claims {
     if (answers.some(({ said }) => said.outcome === 'acquired')) acquire(turn, request, answers, sentAt)
     else if (answers.some(({ said }) => said.outcome === 'held')) held(turn, answers)
     else finishWithout(turn)
-    tell(completed)
+    told.note(completed)
   }
 
   /** A row has changed hands: those who wait with a message of its last holder may have their answer now. */
@@ -282,7 +248,7 @@ export function createClaims(engine: Engine): Claims {
       refuse(turn, worst(turn.withheld.values()))
       return
     }
-    dropCompleted(turn)
+    dropCompleted(lines, turn)
     lines.stepBack(turn, heldRows(answers))
     if (timeIsUp) finalize(turn)
     else waitForDeadline(turn)
@@ -291,11 +257,11 @@ export function createClaims(engine: Engine): Claims {
   /** Time is up: what is free is taken, the rest is refused. */
   function finalize(turn: Turn): void {
     turn.final = true
-    const free = turn.parts.filter((part) => lineKeys(part).every(lines.isFree))
-    for (const part of turn.parts) if (!free.includes(part)) withhold(turn, part, reasonKnown(turn, part))
-    if (free.length === 0) refuse(turn, worst(turn.withheld.values()))
+    const free = new Set(turn.parts.filter((part) => lineKeys(part).every(lines.isFree)))
+    for (const part of turn.parts) if (!free.has(part)) withhold(turn, part, reasonKnown(turn, part))
+    if (free.size === 0) refuse(turn, worst(turn.withheld.values()))
     else {
-      keepParts(turn, free)
+      keepParts(lines, turn, [...free])
       // Leaving a line lets others go, who may take what was free a moment ago.
       if (!lines.startIfFree(turn)) finalize(turn)
     }
@@ -313,7 +279,6 @@ export function createClaims(engine: Engine): Claims {
 
   function acquire(turn: Turn, request: Claim, answers: readonly Said[], sentAt: number): void {
     stopWaiting(turn)
-    turn.state = 'holding'
     const acquired: Acquired[] = []
     for (const answer of answers) {
       const { part, said } = answer
@@ -325,7 +290,8 @@ export function createClaims(engine: Engine): Claims {
       report.acquired(turn, part, said)
     }
     const parts = acquired.map(({ part }) => part)
-    if (turn.completed.size > 0 || parts.length < turn.parts.length) keepParts(turn, parts)
+    if (turn.completed.size > 0 || parts.length < turn.parts.length) keepParts(lines, turn, parts)
+    turn.state = 'holding'
     holding += 1
     let left = acquired.length
     const hold = createHold(engine, {
@@ -336,12 +302,14 @@ export function createClaims(engine: Engine): Claims {
       withheld: withheldOf(turn),
       sentAt,
       freed(part, contended) {
-        if (contended) for (const row of part.rows) lines.yieldTurn(row.key)
-        lines.leave(turn, parts.length === 1 ? turn.keys : lineKeys(part))
+        told.afterwards(() => {
+          if (contended) for (const row of part.rows) lines.yieldTurn(row.key)
+          lines.leave(turn, parts.length === 1 ? turn.keys : lineKeys(part))
+        })
       },
       completed(messages) {
         remembered.add(messages, options.retentionMs)
-        tell(messages)
+        told.note(messages)
       },
       ended() {
         left -= 1

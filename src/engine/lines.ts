@@ -195,7 +195,9 @@ export function createLines<Member extends Waiter>(port: Port, start: (waiter: M
       line.yielding = { timer, blocks }
     },
     leave(waiter, keys) {
-      waiter.keys = waiter.keys.length === keys.length ? NO_KEYS : without(waiter.keys, keys)
+      // Who holds stands in no line anew, and leaves them one by one, of which a large delivery has thousands.
+      if (waiter.state !== 'holding')
+        waiter.keys = waiter.keys.length === keys.length ? NO_KEYS : without(waiter.keys, keys)
       for (const key of keys) {
         const line = lines.get(key)
         const place = line ? line.waiters.indexOf(waiter) : -1
