@@ -31,6 +31,8 @@ export interface Found {
   readonly rows: Lookup<RowFound>
   /** Messages that are completed (or dead) and in retention, by key. */
   readonly completed: Lookup<CompletedMessage>
+  /** Of the sessions and messages asked for, those that have queued messages or are queued; absent: none is. */
+  readonly queued?: ReadonlySet<string>
   /** The store's clock, epoch milliseconds (fractions allowed), read after the rows were locked. */
   readonly now: number
   /**
@@ -80,7 +82,23 @@ function decidePart(claim: Claim, part: ClaimPart, found: Found): PartVerdict {
     if (row.expiresAt > found.now) return { outcome: 'held', holder, remainingMs: row.expiresAt - found.now, completed }
     takeover = holder
   }
+  if (!claim.fromQueue && part.rows.some(({ key }) => found.queued?.has(key)))
+    return heldByQueue(part, found.queued, completed)
   return { outcome: 'acquired', fencingToken: tokenFor(claim, part, found), takeover, completed }
+}
+
+/** Nobody can tell when their turn will be over. */
+const QUEUED_REMAINING_MS = 1000
+
+/** The session has queued messages. `queued`: those of the part that are queued are among them. */
+export function heldByQueue(
+  part: ClaimPart,
+  queued: ReadonlySet<string> | undefined,
+  completed: readonly CompletedMessage[],
+): PartVerdict {
+  const messageKeys = part.messages.map(({ key }) => key).filter((key) => queued?.has(key))
+  const holder = { owner: null, nodeId: null, heldForMs: 0, silentForMs: 0, messageKeys }
+  return { outcome: 'held', holder, remainingMs: QUEUED_REMAINING_MS, completed }
 }
 
 /** One token for all rows of a part: above the rows' last, above what this node has seen, and not below the clock. */

@@ -6,13 +6,23 @@
  * event loop (memory), or inside a write transaction (SQLite).
  */
 import { decide } from './decide.ts'
-import { errorText, readableText, type StoredMessage, type StoredSession, toSessionRow } from './rows.ts'
+import type { QueueStep } from './queue.ts'
+import {
+  errorText,
+  isKept,
+  readableText,
+  type StoredMessage,
+  type StoredSession,
+  settledStatus,
+  toSessionRow,
+} from './rows.ts'
 import type {
   Claim,
   ClaimPart,
   ClaimVerdict,
   CompletedMessage,
   MessageRef,
+  MessageStatus,
   PartVerdict,
   Renewal,
   RenewalVerdict,
@@ -31,6 +41,10 @@ export interface Tables {
   removeSession(key: string): void
   message(key: string): StoredMessage | undefined
   putMessage(row: StoredMessage): void
+  /** Has this session queued messages? Absent: there is no queue. */
+  hasBacklog?(sessionKey: string): boolean
+  /** What a settlement means for its session's queue. */
+  stepQueue?(settlement: Settlement, step: QueueStep, now: number): void
 }
 
 /** The store's clock as it stands for one batch. */
@@ -53,7 +67,7 @@ export function claimAll(tables: Tables, claims: readonly Claim[], moment: Momen
   }
   return claims.map((claim) => {
     const tokenFloor = Math.max(moment.largestToken + 1, Math.floor(moment.now * 1000))
-    const decision = decide(claim, { ...found, tokenFloor })
+    const decision = decide(claim, { ...found, tokenFloor, ...queuedOf(tables, claim) })
     claim.parts.forEach((part, index) => {
       const verdict = decision.verdicts[index]
       if (verdict?.outcome === 'acquired') takeRows(tables, claim, part, verdict, moment)
@@ -65,6 +79,22 @@ export function claimAll(tables: Tables, claims: readonly Claim[], moment: Momen
     }
     return decision.verdicts
   })
+}
+
+/** Asked only of a direct claim: a worker's own session has queued messages. */
+function queuedOf(tables: Tables, claim: Claim): { queued?: ReadonlySet<string> } {
+  if (claim.fromQueue || !tables.hasBacklog) return {}
+  const queued = new Set<string>()
+  for (const part of claim.parts) {
+    for (const { key } of part.rows) if (tables.hasBacklog(key)) queued.add(key)
+    if (queued.size === 0) continue
+    for (const { key } of part.messages) if (isQueued(tables.message(key))) queued.add(key)
+  }
+  return queued.size === 0 ? {} : { queued }
+}
+
+function isQueued(message: StoredMessage | undefined): boolean {
+  return message?.status === 'queued' || message?.status === 'processing'
 }
 
 /** The message, if it is completed (or dead) and in retention. */
@@ -94,9 +124,10 @@ export function settleRows(tables: Tables, settlement: Settlement, now: number):
   const startedAt = rows[0]?.lockedAt ?? null
   for (const { key } of settlement.rows) tables.removeSession(key)
   if (settlement.outcome !== 'released') {
-    const ended = { status: settlement.outcome, startedAt, now }
+    const ended = { status: settledStatus(settlement), startedAt, now }
     for (const message of settlement.messages) settleMessage(tables, settlement, message, ended)
   }
+  if (settlement.step) tables.stepQueue?.(settlement, settlement.step, now)
   return rows.some((row) => row?.contended) ? 'contended' : 'settled'
 }
 
@@ -160,11 +191,11 @@ function settleMessage(
   tables: Tables,
   settlement: Settlement,
   message: MessageRef,
-  { status, startedAt, now }: { status: 'completed' | 'failed'; startedAt: number | null; now: number },
+  { status, startedAt, now }: { status: MessageStatus; startedAt: number | null; now: number },
 ): void {
   const before = tables.message(message.key)
   // Under two sessions, somebody else may have completed it meanwhile; a failure takes nothing of that back.
-  if (status === 'failed' && before && isHandled(before, now)) return
+  if (status !== 'completed' && before && isHandled(before, now)) return
   const sessionKey = settlement.rows[0]?.key ?? null
   tables.putMessage({
     key: message.key,
@@ -181,7 +212,7 @@ function settleMessage(
     response: settlement.response,
     startedAt,
     finishedAt: now,
-    expiresAt: now + (message.retentionMs ?? settlement.retentionMs),
+    expiresAt: isKept(settlement) ? null : now + (message.retentionMs ?? settlement.retentionMs),
   })
 }
 

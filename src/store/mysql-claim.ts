@@ -40,18 +40,22 @@ async function find(query: Query, names: TableNames, claims: readonly Claim[]): 
   const parts = claims.flatMap((claim) => claim.parts)
   const rowKeys = parts.flatMap((part) => part.rows.map((row) => row.key))
   const messageKeys = parts.flatMap((part) => part.messages.map((message) => message.key))
-  const answer = await query(findForClaims(names, rowKeys, messageKeys))
+  const direct = claims.filter((claim) => !claim.fromQueue).flatMap((claim) => claim.parts)
+  const directKeys = direct.flatMap((part) => part.rows.map((row) => row.key))
+  const answer = await query(findForClaims(names, rowKeys, messageKeys, directKeys))
   const rows = new Map<string, RowFound>()
   const completed = new Map<string, CompletedMessage>()
+  const queued = new Set<string>()
   let clock = 0
   for (const row of answer.rows) {
     const kind = integer(row[FOUND.kind])
     if (kind === 0) clock = integer(row[FOUND.clock])
     else if (kind === 1) rows.set(text(row[FOUND.key]), rowFound(row))
+    else if (kind === 3) queued.add(text(row[FOUND.key]))
     else completed.set(text(row[FOUND.key]), { key: text(row[FOUND.key]), response: row[FOUND.text] ?? null })
   }
   markWaited(rows, claims, clock / 1000)
-  return { rows, completed, now: clock / 1000, tokenFloor: clock }
+  return { rows, completed, queued, now: clock / 1000, tokenFloor: clock }
 }
 
 /** From one row's stamp to the next one's is a moment, unless the insert waited for a lock in between. */

@@ -1,4 +1,6 @@
 /** Renewals, settlements and forced releases: what happens to rows in somebody's hands. Each a transaction. */
+
+import { lockBacklogs, stepQueue, type TakenThrough } from './mysql-backlogs.ts'
 import type { Query } from './mysql-connection.ts'
 import { lockSessions, markReleased, readSessions } from './mysql-inspect.ts'
 import {
@@ -51,9 +53,10 @@ export async function settleBatch(
   settlements: readonly Settlement[],
 ): Promise<SettlementVerdict[]> {
   const holds = holdsOf(settlements)
+  const through = await lockBacklogs(query, names, settlements)
   const deleted = holds.length > 0 ? (await query(deleteUncontended(names, holds))).affectedRows : 0
   if (deleted === holds.length) {
-    await write(query, names, settlements)
+    await write(query, names, settlements, through)
     return settlements.map(() => 'settled')
   }
   await query({ sql: 'ROLLBACK', values: [] })
@@ -67,6 +70,7 @@ async function settleOneByOne(
   settlements: readonly Settlement[],
 ): Promise<SettlementVerdict[]> {
   const keys = keysOf(holdsOf(settlements))
+  const through = await lockBacklogs(query, names, settlements)
   const holders = keys.length > 0 ? await findHands(query, findHolders(names, keys, true)) : NOBODY
   const held = settlements.filter(({ owner, rows }) =>
     rows.every((row) => isIn(holders, row.key, owner, row.fencingToken)),
@@ -76,18 +80,24 @@ async function settleOneByOne(
   const handlers = messageKeys.length > 0 ? await findHands(query, findHandlers(names, messageKeys)) : NOBODY
   const heldRows = holdsOf(held)
   if (heldRows.length > 0) await query(deleteHeld(names, heldRows))
-  await write(query, names, held)
+  await write(query, names, held, through)
   return settlements.map((settlement) => {
     if (!held.includes(settlement)) return isSettledAlready(settlement, handlers) ? 'settled' : 'lost'
     return settlement.rows.some((row) => holders.get(row.key)?.contended) ? 'contended' : 'settled'
   })
 }
 
-async function write(query: Query, names: TableNames, settlements: readonly Settlement[]): Promise<void> {
+async function write(
+  query: Query,
+  names: TableNames,
+  settlements: readonly Settlement[],
+  through: TakenThrough,
+): Promise<void> {
   const written = settlements
     .filter((settlement) => settlement.outcome !== 'released')
     .flatMap((settlement) => settlement.messages.map((message): SettledMessage => ({ settlement, message })))
   if (written.length > 0) await query(writeMessages(names, written))
+  await stepQueue(query, names, settlements, through)
 }
 
 /** Only this lease's own settlement puts its owner and token on a message, so one such message tells. */

@@ -5,7 +5,7 @@
  * it gets its row. Every statement that locks names its index: on a near-empty table InnoDB would
  * scan, and lock, all of it. Each sorts its keys by their bytes, so that all take them in one order.
  */
-import { encodeMessageKeys, errorText, readableText } from './rows.ts'
+import { encodeMessageKeys, errorText, isKept, readableText, settledStatus } from './rows.ts'
 import type { Claim, ClaimPart, MessageRef, RowHeld, RowWanted, Settlement } from './store.ts'
 
 /** One statement; `?` stands for a value, or for a list of them. */
@@ -19,11 +19,21 @@ export interface TableNames {
   readonly sessions: string
   readonly messages: string
   readonly migrations: string
+  readonly backlogs: string
+  readonly queued: string
+  readonly sources: string
 }
 
 /** The names under a prefix. */
 export function tableNames(prefix: string): TableNames {
-  return { sessions: `${prefix}sessions`, messages: `${prefix}messages`, migrations: `${prefix}migrations` }
+  return {
+    sessions: `${prefix}sessions`,
+    messages: `${prefix}messages`,
+    migrations: `${prefix}migrations`,
+    backlogs: `${prefix}backlogs`,
+    queued: `${prefix}queued`,
+    sources: `${prefix}sources`,
+  }
 }
 
 /** Microseconds since 1970 of a time, as an integer. */
@@ -86,25 +96,37 @@ function rowValues({ claim, part, row, token, completed }: RowToTake): unknown[]
   ]
 }
 
-/** What a claim is decided by. Columns: {@link FOUND}. One statement, so that it costs one round trip. */
+/**
+ * What a claim is decided by. Columns: {@link FOUND}. One statement, so that it costs one round trip. `directKeys`:
+ * the rows that are not claimed for their own queued messages.
+ */
 export function findForClaims(
-  { sessions, messages }: TableNames,
+  { sessions, messages, backlogs }: TableNames,
   rowKeys: readonly string[],
   messageKeys: readonly string[],
+  directKeys: readonly string[],
 ): Statement {
   const clock = `SELECT 0, ${CLOCK}, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL`
   const rows = `SELECT 1, NULL, session_key, owner, node_id, message_ids, fencing_token, ${micros('locked_at')},
     ${micros('renewed_at')}, ${micros('expires_at')}, contended FROM ${sessions} FORCE INDEX (PRIMARY)
     WHERE session_key IN (?)`
-  const completed = `SELECT 2, NULL, message_key, NULL, NULL, response, NULL, NULL, NULL, NULL, NULL
-    FROM ${messages} FORCE INDEX (PRIMARY) WHERE message_key IN (?) AND ${IS_HANDLED}`
-  const selects = [clock]
-  if (rowKeys.length > 0) selects.push(rows)
-  if (messageKeys.length > 0) selects.push(completed)
-  return { sql: selects.join(' UNION ALL '), values: [rowKeys, messageKeys].filter((keys) => keys.length > 0) }
+  const known = `SELECT IF(${IS_QUEUED}, 3, 2), NULL, message_key, NULL, NULL, response, NULL, NULL, NULL, NULL, NULL
+    FROM ${messages} FORCE INDEX (PRIMARY) WHERE message_key IN (?) AND (${IS_HANDLED} OR ${IS_QUEUED})`
+  const waiting = `SELECT 3, NULL, session_key, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM ${backlogs} FORCE INDEX (PRIMARY) WHERE session_key IN (?) AND last_sequence > 0`
+  const selects = [
+    { sql: clock, values: [] },
+    { sql: rows, values: [rowKeys] },
+    { sql: known, values: [messageKeys] },
+    { sql: waiting, values: [directKeys] },
+  ].filter(({ values: [keys] }) => keys === undefined || keys.length > 0)
+  return { sql: selects.map(({ sql }) => sql).join(' UNION ALL '), values: selects.flatMap(({ values }) => values) }
 }
 
-/** Where the columns of {@link findForClaims} are. `text` is a row's message keys, or a message's response. */
+/**
+ * Where the columns of {@link findForClaims} are. `kind`: 0 the clock, 1 a row, 2 a message that is handled, 3 a message
+ * or a session that is in the queue. `text` is a row's message keys, or a message's response.
+ */
 export const FOUND = {
   kind: 0,
   clock: 1,
@@ -118,6 +140,9 @@ export const FOUND = {
   expiresAt: 9,
   contended: 10,
 } as const
+
+/** In the queue. */
+const IS_QUEUED = `status IN ('queued', 'processing')`
 
 /** Handled, and still remembered. */
 export const IS_HANDLED = `status IN ('completed', 'dead') AND (expires_at IS NULL OR expires_at > SYSDATE(6))`
@@ -198,7 +223,7 @@ const MESSAGE_COLUMNS =
   'attempts, last_error, response, finished_at, expires_at'
 
 /** Under two sessions, somebody else may have completed it meanwhile; a failure takes nothing of that back. */
-const WRITES = `NOT (VALUES(status) = 'failed' AND ${IS_HANDLED})`
+const WRITES = `NOT (VALUES(status) <> 'completed' AND ${IS_HANDLED})`
 
 /** Writes the messages of settlements, each with the settlement it belongs to. */
 export function writeMessages({ messages }: TableNames, written: readonly SettledMessage[]): Statement {
@@ -224,19 +249,21 @@ export interface SettledMessage {
 
 function messageValues({ settlement, message }: SettledMessage): unknown[] {
   const held = settlement.rows[0]
+  const status = settledStatus(settlement)
+  const retentionMs = message.retentionMs ?? settlement.retentionMs
   return [
     message.key,
     readableText(message.provider),
     readableText(message.device),
     readableText(message.id),
     held === undefined || held.key === message.key ? null : held.key,
-    settlement.outcome,
+    status,
     settlement.owner,
     readableText(settlement.nodeId),
     held?.fencingToken ?? null,
     errorText(settlement.error),
     settlement.response === null ? null : asBuffer(settlement.response),
-    toMicros(message.retentionMs ?? settlement.retentionMs),
+    isKept(settlement) ? null : toMicros(retentionMs),
   ]
 }
 
@@ -245,14 +272,14 @@ export function sorted(keys: readonly string[]): string[] {
   return byKey(keys, (key) => key)
 }
 
-function byKey<Item>(items: readonly Item[], keyOf: (item: Item) => string): Item[] {
+export function byKey<Item>(items: readonly Item[], keyOf: (item: Item) => string): Item[] {
   return items
     .map((item) => ({ item, bytes: Buffer.from(keyOf(item)) }))
     .sort((a, b) => Buffer.compare(a.bytes, b.bytes))
     .map(({ item }) => item)
 }
 
-function repeat(row: string, times: number): string {
+export function repeat(row: string, times: number): string {
   return Array.from({ length: times }, () => row).join(', ')
 }
 

@@ -6,6 +6,7 @@ import { claimBatch } from './mysql-claim.ts'
 import { createLink, type MysqlPool, poolSource, type Query, type Source, urlSource } from './mysql-connection.ts'
 import { cleanUp, countRows, listMessages, listSessions, look } from './mysql-inspect.ts'
 import { appliedVersions, migrateTables } from './mysql-migrate.ts'
+import { mysqlQueue } from './mysql-queue.ts'
 import { releaseBatch, renewBatch, settleBatch } from './mysql-settle.ts'
 import { tableNames } from './mysql-statements.ts'
 import type { Store, StoreSettings } from './store.ts'
@@ -59,6 +60,7 @@ function storeOn(source: Source, { tablePrefix, timeoutMs }: StoreSettings): Sto
     messages: (filter) => askFor((query) => listMessages(query, names, filter)),
     stats: () => askFor((query) => countRows(query, names)),
     cleanup: (options) => holdBy((query) => cleanUp(query, names, options)),
+    queue: mysqlQueue(names, askFor, holdBy),
     async close() {
       await Promise.all([asking.close(), holding.close()])
     },

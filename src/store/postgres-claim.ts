@@ -1,5 +1,6 @@
 /** A batch of claims, decided in the database; here only its arguments are laid out and its answer is read. */
 
+import { heldByQueue } from './decide.ts'
 import type { Query } from './postgres-connection.ts'
 import { bytes, compareBytes, type Names, toMicros } from './postgres-values.ts'
 import { encodeMessageKeys, readableText } from './rows.ts'
@@ -25,13 +26,23 @@ export async function claimBatch(
   const wanted = wantedRows(claims)
   if (wanted.length === 0) return claims.map(() => [])
   const [row] = await query({ sql: CALL(names), values: [lockWaitMs, ...argumentsOf(claims, wanted)] })
-  const parts = readAnswer(JSON.parse(row?.[0] ?? '') as Answer, claims, wanted)
-  return claims.map((claim) => claim.parts.map(() => parts.shift() as PartVerdict))
+  return verdictsOf(JSON.parse(row?.[0] ?? '') as ClaimAnswer, claims, wanted)
+}
+
+/** The verdicts, from what the function has answered about these claims elsewhere. */
+export function claimVerdicts(answer: ClaimAnswer, claims: readonly Claim[]): ClaimVerdict[] {
+  return verdictsOf(answer, claims, wantedRows(claims))
+}
+
+function verdictsOf(answer: ClaimAnswer, claims: readonly Claim[], wanted: readonly Wanted[]): ClaimVerdict[] {
+  const parts = readAnswer(answer, claims, wanted)
+  let place = 0
+  return claims.map((claim) => claim.parts.map(() => parts[place++] as PartVerdict))
 }
 
 const CALL = (names: Names) => `SELECT ${names.prefix}claim($1::integer, $2::bytea[], $3::integer[], $4::integer[],
   $5::boolean[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[],
-  $13::bytea[], $14::integer[])`
+  $13::bytea[], $14::integer[], $15::bytea[])`
 
 function wantedRows(claims: readonly Claim[]): Wanted[] {
   let partNumber = 0
@@ -61,13 +72,19 @@ function argumentsOf(claims: readonly Claim[], wanted: readonly Wanted[]): unkno
     wanted.map(({ claim }) => toMicros(claim.staleAfterMs)),
     messages.map(({ key }) => bytes(key)),
     messages.map(({ partNumber }) => partNumber),
+    wanted.filter(({ claim }) => !claim.fromQueue).map(({ key }) => key),
   ]
 }
 
 /** What the function answers: in short where all was free and new, else about each row. */
-type Answer =
+export type ClaimAnswer =
   | { readonly tokens: readonly number[] }
-  | { readonly rows: readonly RowAnswer[]; readonly completed: ReadonlyArray<[key: string, response: string | null]> }
+  | {
+      readonly rows: readonly RowAnswer[]
+      readonly completed: ReadonlyArray<[key: string, response: string | null]>
+      /** Of the messages whose session has a backlog, those that are in it. */
+      readonly queued: readonly string[]
+    }
 
 /** What stands after the token is there only where the row was another's. Times are microseconds. */
 type RowAnswer = readonly [
@@ -81,7 +98,7 @@ type RowAnswer = readonly [
   silentFor?: number,
 ]
 
-function readAnswer(answer: Answer, claims: readonly Claim[], wanted: readonly Wanted[]): PartVerdict[] {
+function readAnswer(answer: ClaimAnswer, claims: readonly Claim[], wanted: readonly Wanted[]): PartVerdict[] {
   if ('tokens' in answer) return inOrderOfKeys(answer.tokens, wanted)
   const completed = new Map(
     answer.completed.map(([key, response]) => [
@@ -89,6 +106,7 @@ function readAnswer(answer: Answer, claims: readonly Claim[], wanted: readonly W
       { key, response: response === null ? null : Buffer.from(response, 'base64') },
     ]),
   )
+  const queued = new Set(answer.queued)
   let place = 0
   return claims
     .flatMap((claim) => claim.parts)
@@ -96,7 +114,7 @@ function readAnswer(answer: Answer, claims: readonly Claim[], wanted: readonly W
       const rows = answer.rows.slice(place, place + part.rows.length)
       place += part.rows.length
       const done = part.messages.map(({ key }) => completed.get(key)).filter((message) => message !== undefined)
-      return partVerdict(rows, done)
+      return partVerdict(part, rows, done, queued)
     })
 }
 
@@ -111,7 +129,12 @@ function inOrderOfKeys(tokens: readonly number[], wanted: readonly Wanted[]): Pa
   return verdicts
 }
 
-function partVerdict(rows: readonly RowAnswer[], completed: readonly CompletedMessage[]): PartVerdict {
+function partVerdict(
+  part: ClaimPart,
+  rows: readonly RowAnswer[],
+  completed: readonly CompletedMessage[],
+  queued: ReadonlySet<string>,
+): PartVerdict {
   const [outcome, fencingToken] = rows[0] as RowAnswer
   const others = rows.filter((row) => row.length > 2)
   if (outcome === 'acquired') {
@@ -119,7 +142,8 @@ function partVerdict(rows: readonly RowAnswer[], completed: readonly CompletedMe
     return { outcome, fencingToken, takeover: last === undefined ? null : holderOf(last), completed }
   }
   if (outcome !== 'held') return { outcome, completed }
-  const holding = others.find(([, , remaining = 0]) => remaining > 0) as RowAnswer
+  const holding = others.find(([, , remaining = 0]) => remaining > 0)
+  if (!holding) return heldByQueue(part, queued, completed)
   return { outcome, holder: holderOf(holding), remainingMs: (holding[2] ?? 0) / 1000, completed }
 }
 

@@ -237,7 +237,7 @@ function timedOut(store: string, timeoutMs: number, phase: Call['phase']): Store
   const what = {
     waiting: 'the calls before it took that long',
     connecting:
-      'no connection was to be had (of a pool, session-lock needs two, one more for listening, and one while it makes its tables)',
+      'no connection was to be had (of a pool, session-lock needs two, one more for listening, one for an inbox, and one while it makes its tables)',
     asking: 'whether the last call was written is not known',
   }[phase]
   return new StoreError('unreachable', `session-lock: no answer from ${store} within ${timeoutMs} ms: ${what}`, {

@@ -2,7 +2,7 @@
 import type { Query } from './postgres-connection.ts'
 import { type SessionAnswer, sessionRow } from './postgres-inspect.ts'
 import { bytes, type Names, toMicros } from './postgres-values.ts'
-import { errorText, readableText } from './rows.ts'
+import { errorText, isKept, readableText, settledStatus } from './rows.ts'
 import type { Renewal, RenewalVerdict, RowHeld, SessionRow, Settlement, SettlementVerdict } from './store.ts'
 
 /** Renews every row that is still its owner's. */
@@ -40,8 +40,9 @@ export async function settleBatch(
   const [answer] = await query({
     sql: `SELECT ${prefix}settle($1::integer, $2::bytea[], $3::text[], $4::bigint[], $5::integer[],
       $6::bytea[], $7::integer[], $8::text[], $9::text[], $10::text[], $11::bytea[], $12::text[], $13::text[],
-      $14::text[], $15::bigint[], $16::text[], $17::bytea[], $18::bigint[])`,
-    values: [lockWaitMs, ...rowArguments(settlements), ...messageArguments(settlements)],
+      $14::text[], $15::bigint[], $16::text[], $17::bytea[], $18::bigint[], $19::bytea[], $20::integer[], $21::text[],
+      $22::bigint[])`,
+    values: [lockWaitMs, ...rowArguments(settlements), ...messageArguments(settlements), ...stepArguments(settlements)],
   })
   if (answer?.[0] === null) return settlements.map(() => 'settled')
   const [lost, contended] = JSON.parse(answer?.[0] ?? '') as [number[], number[]]
@@ -76,13 +77,27 @@ function messageArguments(settlements: readonly Settlement[]): unknown[] {
     written.map(({ message }) => readableText(message.device)),
     written.map(({ message }) => readableText(message.id)),
     written.map(({ settlement, message }) => sessionKeyOf(settlement.rows, message.key)),
-    written.map(({ settlement }) => settlement.outcome),
+    written.map(({ settlement }) => settledStatus(settlement)),
     written.map(({ settlement }) => settlement.owner),
     written.map(({ settlement }) => readableText(settlement.nodeId)),
     written.map(({ settlement }) => settlement.rows[0]?.fencingToken ?? null),
     written.map(({ settlement }) => errorText(settlement.error)),
     written.map(({ settlement: { response } }) => response && Buffer.from(response)),
-    written.map(({ settlement, message }) => toMicros(message.retentionMs ?? settlement.retentionMs)),
+    written.map(({ settlement, message }) =>
+      isKept(settlement) ? null : toMicros(message.retentionMs ?? settlement.retentionMs),
+    ),
+  ]
+}
+
+function stepArguments(settlements: readonly Settlement[]): unknown[] {
+  const steps = settlements.flatMap(({ rows, step }, index) =>
+    step === undefined ? [] : [{ key: bytes(rows[0]?.key ?? ''), number: index + 1, step }],
+  )
+  return [
+    steps.map(({ key }) => key),
+    steps.map(({ number }) => number),
+    steps.map(({ step }) => step.next),
+    steps.map(({ step }) => (step.next === 'retry' ? toMicros(step.afterMs) : 0)),
   ]
 }
 

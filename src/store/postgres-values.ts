@@ -6,11 +6,22 @@ export interface Names {
   readonly sessions: string
   readonly messages: string
   readonly migrations: string
+  readonly backlogs: string
+  readonly queued: string
+  readonly sources: string
 }
 
 /** The names under a prefix. */
 export function namesUnder(prefix: string): Names {
-  return { prefix, sessions: `${prefix}sessions`, messages: `${prefix}messages`, migrations: `${prefix}migrations` }
+  return {
+    prefix,
+    sessions: `${prefix}sessions`,
+    messages: `${prefix}messages`,
+    migrations: `${prefix}migrations`,
+    backlogs: `${prefix}backlogs`,
+    queued: `${prefix}queued`,
+    sources: `${prefix}sources`,
+  }
 }
 
 /** A key as it is stored. */

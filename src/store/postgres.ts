@@ -7,6 +7,7 @@ import { createLink, type PostgresPool, poolSource, type Query, type Source, url
 import { cleanUp, countRows, listMessages, listSessions, look } from './postgres-inspect.ts'
 import { type Listener, listenForReleases } from './postgres-listen.ts'
 import { appliedVersions, migrateTables } from './postgres-migrate.ts'
+import { postgresQueue } from './postgres-queue.ts'
 import { releaseBatch, renewBatch, settleBatch } from './postgres-settle.ts'
 import { namesUnder } from './postgres-values.ts'
 import type { Store, StoreSettings } from './store.ts'
@@ -17,8 +18,8 @@ export type { PostgresClient, PostgresPool, PostgresPoolClient } from './postgre
  * Opens the store. It connects when it is first asked something, and again after a loss.
  *
  * It uses two connections, whatever the load: one for claims and looks inside, one for renewals,
- * settlements, forced releases and clean-up, so that leases live while claims hang; and a third one
- * once it is told to listen. A batch is one round trip. Nothing is set on the connections, so that a pooler
+ * settlements, forced releases and clean-up, so that leases live while claims hang; a third one once it is told
+ * to listen, and a fourth one where an inbox works, so that what is received does not wait for what is taken. A batch is one round trip. Nothing is set on the connections, so that a pooler
  * in transaction mode serves; through one, listening tells nothing, and who waits asks again.
  *
  * @param source `postgres://user:password@host:5432/database` (or `postgresql://…`), or a pool of pg,
@@ -45,6 +46,7 @@ function storeOn(source: Source, { tablePrefix, timeoutMs }: StoreSettings): Sto
   const holding = createLink(source, limits)
   const askFor = <Value>(work: (query: Query) => Promise<Value>) => asking.call(work)
   const holdBy = <Value>(work: (query: Query) => Promise<Value>) => holding.call(work)
+  const working = createLink(source, limits)
   let listener: Listener | undefined
   return {
     name: source.name,
@@ -66,8 +68,9 @@ function storeOn(source: Source, { tablePrefix, timeoutMs }: StoreSettings): Sto
     listen(released) {
       listener ??= listenForReleases(source, tablePrefix, limits.connectMs, released)
     },
+    queue: postgresQueue({ receiving: asking, working }, names, lockWaitMs),
     async close() {
-      await Promise.all([listener?.close(), asking.close(), holding.close()])
+      await Promise.all([listener?.close(), asking.close(), holding.close(), working.close()])
     },
   }
 }

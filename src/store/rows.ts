@@ -1,5 +1,5 @@
 /** What the stores share about rows: the shapes they keep, and how text and lists are written. */
-import type { MessageRow, SessionRow } from './store.ts'
+import type { MessageRow, MessageStatus, SessionRow, Settlement } from './store.ts'
 
 /** The most characters of an error's text that are kept. */
 const MAX_ERROR_CHARACTERS = 1000
@@ -13,6 +13,18 @@ export interface StoredMessage extends MessageRow {
   readonly response: Uint8Array | null
   /** When the lease was taken that settled it: epoch milliseconds. */
   readonly startedAt: number | null
+}
+
+/** What a settlement makes of its messages; where it is `released` they are not touched. */
+export function settledStatus({ outcome, step }: Settlement): MessageStatus {
+  if (outcome === 'completed' || !step) return outcome === 'completed' ? 'completed' : 'failed'
+  return step.next === 'retry' || step.next === 'give-back' ? 'queued' : 'dead'
+}
+
+/** true: its messages stay in line, dead or not, and are not forgotten. */
+export function isKept(settlement: Settlement): boolean {
+  const status = settledStatus(settlement)
+  return status === 'queued' || (status === 'dead' && settlement.step?.next === 'stop')
 }
 
 /** The row as people see it at this moment (`now`: the store's clock, epoch milliseconds). */

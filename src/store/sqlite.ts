@@ -9,6 +9,7 @@ import { claimAll, type Moment, releaseRow, renewRows, settleRows } from './loca
 import { type Migration, pending, readMigrations, requireApplied, requireTablePrefix } from './migrate.ts'
 import { toMessageRow, toSessionRow } from './rows.ts'
 import { connectSqlite, type SqliteConnection, type SqliteDatabase } from './sqlite-driver.ts'
+import { type SqliteQueue, sqliteQueue } from './sqlite-queue.ts'
 import { readingOnce, type SqliteTables, sqliteTables } from './sqlite-tables.ts'
 import type { CleanupOptions, CleanupReport, Store, StoreSettings } from './store.ts'
 
@@ -29,7 +30,12 @@ export async function sqliteStore(source: string | SqliteDatabase, settings: Sto
   requireTablePrefix(settings.tablePrefix)
   const path = typeof source === 'string' ? pathOf(source) : source
   const connection = await connectSqlite(path, settings)
-  const tables = sqliteTables(connection, settings.tablePrefix)
+  const queue: SqliteQueue = sqliteQueue(connection, () => tables, settings.tablePrefix)
+  const tables: SqliteTables = {
+    ...sqliteTables(connection, settings.tablePrefix),
+    hasBacklog: queue.hasBacklog,
+    stepQueue: queue.step,
+  }
 
   /** Claims may give tokens; the largest is written back with them. */
   function withTokens<Value>(work: (moment: Moment) => Value): Promise<Value> {
@@ -61,6 +67,21 @@ export async function sqliteStore(source: string | SqliteDatabase, settings: Sto
     messages: (filter) => read(() => tables.listMessages(filter).map(toMessageRow)),
     stats: () => read((now) => tables.count(now)),
     cleanup: (options) => cleanUp(write, tables, options),
+    queue: {
+      enqueue: (arrivals) => write((now) => arrivals.map((arrival) => queue.enqueue(arrival, now))),
+      take: (wanted) => withTokens((moment) => queue.take(wanted, moment)),
+      haveMore: (rowKeys) => read(() => queue.haveMore(rowKeys)),
+      requeue: (messages, from) => write((now) => queue.requeue(messages, from, now)),
+      discard: (keys, retentionMs) => write((now) => queue.discard(keys, retentionMs, now)),
+      depth: () => read((now) => queue.depth(now)),
+      position: (source) => read(() => queue.position(source)),
+      enqueueFrom: (source, from, to, arrival) =>
+        write((now) => {
+          if (queue.position(source) !== from) return null
+          queue.movePosition(source, to)
+          return queue.enqueue(arrival, now)
+        }),
+    },
     close: async () => connection.close(),
   }
 }

@@ -33,6 +33,7 @@
  * 5. `renew` and `settle` compare row key, owner *and* fencing token.
  * 6. An empty batch gives `[]`; after `close` every call rejects with a {@link StoreError}.
  */
+import type { Queue, QueueStep } from './queue.ts'
 
 /** A row that a claim asks for. `prospect` and `device` are for people who read the table. */
 export interface RowWanted {
@@ -82,6 +83,8 @@ export interface Claim {
   readonly staleAfterMs: number
   /** The token must be larger than this: the largest that this node has seen. */
   readonly tokenAbove: number
+  /** true: for the session's own queued messages. Any other claim of a session with queued messages is held by them. */
+  readonly fromQueue?: boolean
 }
 
 /** A message that was handled and is still in retention. */
@@ -158,6 +161,8 @@ export interface Settlement {
   readonly outcome: 'completed' | 'failed' | 'released'
   /** How long a settled message is remembered. */
   readonly retentionMs: number
+  /** Set where the messages came out of the queue: what becomes of them there. */
+  readonly step?: QueueStep
   /** Why it failed, for people; at most 1000 characters are kept. */
   readonly error: string | null
   readonly response: Uint8Array | null
@@ -280,6 +285,8 @@ export interface Store {
    * or `checkSchema`; the listening connection is the store's own affair, reconnects included.
    */
   listen?(released: (rowKey: string) => void): void
+  /** The durable queue behind the inbox. Absent: this store has none. */
+  readonly queue?: Queue
   /** Closes what this store opened itself, and only that. */
   close(): Promise<void>
 }

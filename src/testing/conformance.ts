@@ -8,6 +8,7 @@ import { collisionChecks } from './collisions.ts'
 import { keyChecks } from './keys.ts'
 import { lifecycleChecks } from './lifecycle.ts'
 import { lookInsideChecks } from './look-inside.ts'
+import { queueChecks } from './queue.ts'
 import { raceChecks } from './races.ts'
 import { renewChecks } from './renewals.ts'
 import { settleChecks } from './settlements.ts'
@@ -28,6 +29,8 @@ export interface ConformanceOptions {
    * has a prefix of its own, so that a database to throw away serves best.
    */
   readonly openStore: (settings: StoreSettings) => Promise<Store>
+  /** true: the store has a durable queue, whose promises are tested too. */
+  readonly queue?: boolean
   /** What the random tests start from; a failure prints it. Default: another one in each run. */
   readonly seed?: number
 }
@@ -58,7 +61,7 @@ const CHECKS: readonly Check[] = [
  */
 export function storeConformance(options: ConformanceOptions): void {
   const seed = options.seed ?? randomInt(2 ** 31)
-  for (const check of CHECKS) {
+  for (const check of options.queue ? [...CHECKS, ...queueChecks] : CHECKS) {
     options.test(`${options.name}: ${check.promise}`, () => runCheck(check, options, seed))
   }
 }

@@ -1,6 +1,7 @@
 /** Waiting, repeating and chance, for the checks. */
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Queue } from '../store/queue.ts'
 import { type Store, StoreError } from '../store/store.ts'
 import { acquire, look, part, rowOf, settle } from './asking.ts'
 
@@ -57,7 +58,21 @@ export function patient(store: Store): Store {
     messages: (filter) => repeatOnConflict(() => store.messages(filter)),
     stats: () => repeatOnConflict(() => store.stats()),
     cleanup: (options) => repeatOnConflict(() => store.cleanup(options)),
+    ...(store.queue && { queue: patientQueue(store.queue) }),
     close: () => store.close(),
+  }
+}
+
+function patientQueue(queue: Queue): Queue {
+  return {
+    enqueue: (arrivals) => repeatOnConflict(() => queue.enqueue(arrivals)),
+    take: (wanted) => repeatOnConflict(() => queue.take(wanted)),
+    haveMore: (keys) => repeatOnConflict(() => queue.haveMore(keys)),
+    requeue: (messages, from) => repeatOnConflict(() => queue.requeue(messages, from)),
+    discard: (keys, retentionMs) => repeatOnConflict(() => queue.discard(keys, retentionMs)),
+    depth: () => repeatOnConflict(() => queue.depth()),
+    position: (source) => repeatOnConflict(() => queue.position(source)),
+    enqueueFrom: (...args) => repeatOnConflict(() => queue.enqueueFrom(...args)),
   }
 }
 

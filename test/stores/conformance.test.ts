@@ -20,6 +20,7 @@ afterAll(() => removeTemporaryDirectory(directory))
 storeConformance({
   name: 'sqlite',
   test,
+  queue: true,
   openStore: (settings) => sqliteStore(join(directory, `${settings.tablePrefix}.db`), settings),
 })
 
@@ -27,6 +28,7 @@ const prefixes = new Set<string>()
 storeConformance({
   name: 'mysql',
   test,
+  queue: true,
   openStore: (settings) => {
     prefixes.add(settings.tablePrefix)
     return mysqlStore(mysqlUrl(), settings)
@@ -49,6 +51,7 @@ const postgresPrefixes = new Set<string>()
 storeConformance({
   name: 'postgres',
   test,
+  queue: true,
   openStore: (settings) => {
     postgresPrefixes.add(settings.tablePrefix)
     return postgresStore(postgresUrl(), settings)

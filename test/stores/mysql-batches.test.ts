@@ -139,7 +139,7 @@ test('every statement that locks uses the primary key, on empty tables too', asy
   const keys = ['b', 'a', 'c']
   const holds = keys.map((key) => [key, 'owner', 1] as const)
   const statements = {
-    findForClaims: findForClaims(names, keys, keys),
+    findForClaims: findForClaims(names, keys, keys, keys),
     markContended: markContended(names, keys),
     deleteHeld: deleteHeld(names, holds),
     renewHeld: renewHeld(names, holds, 1000),

@@ -1,0 +1,315 @@
+-- The queue behind the inbox: messages that are kept until they are handled. Here its tables, and the claims and
+-- settlements that know of them; the other functions are in the next file.
+--
+-- Everything locks in one order, and what is of one table by its key: sources, backlogs, sessions, messages, queued.
+-- One does not: the take picks backlogs by the time they are due. But it waits for none, so it closes no circle.
+-- A direct claim only reads the backlogs, once it has its sessions: who settles removes both in one transaction.
+
+-- One row for each session with queued messages. Receiver and finisher both lock it before they add or remove
+-- messages, so that no message is left without a worker coming for it. Vacuumed as the sessions are, and for the
+-- same reason.
+CREATE TABLE IF NOT EXISTS session_lock_backlogs (
+  session_key bytea NOT NULL PRIMARY KEY CHECK (octet_length(session_key) <= 255),
+  id_prospect text CHECK (char_length(id_prospect) <= 512),
+  id_device text CHECK (char_length(id_device) <= 512),
+  -- Before this number nothing is left in its line, so that nobody looks through what has gone.
+  first_sequence bigint NOT NULL,
+  -- The number of its latest message.
+  last_sequence bigint NOT NULL,
+  -- The number of the last message in a worker's hands. NULL: no worker has it.
+  taken_through bigint,
+  -- When its first message came.
+  since timestamptz NOT NULL,
+  -- From then on a worker may take it. While one has it, when its lease would run out. NULL: stopped at a dead message.
+  due_at timestamptz,
+  -- How often its first message was begun.
+  attempts integer NOT NULL DEFAULT 0
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+
+CREATE INDEX IF NOT EXISTS session_lock_backlogs_due ON session_lock_backlogs (due_at);
+
+-- One row for each queued message: the order within its session.
+CREATE TABLE IF NOT EXISTS session_lock_queued (
+  session_key bytea NOT NULL,
+  sequence bigint NOT NULL,
+  message_key bytea NOT NULL,
+  queued_at timestamptz NOT NULL,
+  PRIMARY KEY (session_key, sequence)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+
+-- How far each source that is polled has been read. Bytes, since a source may write its positions as it likes.
+CREATE TABLE IF NOT EXISTS session_lock_sources (
+  source bytea NOT NULL PRIMARY KEY,
+  position bytea NOT NULL
+);
+
+-- A batch of claims. The arrays of the first group have one element for each row wanted; row_parts numbers
+-- the parts, row_claims the claims. direct_keys: the rows of those claims that do not come out of the queue; a
+-- backlog holds them. The answer is {tokens} in the order of the keys where all were free and nothing is completed;
+-- otherwise {rows, completed, queued}, with the rows in the order given.
+DROP FUNCTION IF EXISTS session_lock_claim(integer, bytea[], integer[], integer[], boolean[], text[], text[], text[],
+  text[], text[], bigint[], bigint[], bytea[], integer[]);
+CREATE OR REPLACE FUNCTION session_lock_claim(
+  lock_wait_ms integer,
+  row_keys bytea[], row_parts integer[], row_claims integer[], wholes boolean[],
+  prospects text[], devices text[], owners text[], nodes text[], message_lists text[],
+  tokens_above bigint[], lease_micros bigint[],
+  message_keys bytea[], message_parts integer[],
+  -- Absent in calls of an older release, which knows no queue.
+  direct_keys bytea[] DEFAULT NULL
+) RETURNS json LANGUAGE plpgsql VOLATILE
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+  begun CONSTANT timestamptz := clock_timestamp();
+  moment timestamptz;
+  tokens bigint[];
+  longest_wait interval;
+  waited boolean;
+  handled bytea[];
+  responses json;
+  backlogged bytea[];
+  queued json;
+  partly integer[];
+  outcomes text[];
+  row_tokens bigint[];
+  rows_seen json;
+BEGIN
+  PERFORM session_lock_begin(lock_wait_ms);
+
+  -- Inserts the rows that are free, and locks the others without changing them. Sorted, so that all claims
+  -- lock in one order. Each row is stamped when its turn comes.
+  WITH taken AS (
+    INSERT INTO session_lock_sessions AS held (session_key, id_prospect, id_device, owner, node_id, message_ids,
+      fencing_token, locked_at, renewed_at, expires_at)
+    SELECT w.key, w.prospect, w.device, w.owner, w.node, w.list,
+      greatest(w.above + 1, session_lock_micros(clock_timestamp())), clock_timestamp(), clock_timestamp(),
+      clock_timestamp() + w.lease * interval '1 microsecond'
+    FROM unnest(row_keys, prospects, devices, owners, nodes, message_lists, tokens_above, lease_micros)
+      AS w (key, prospect, device, owner, node, list, above, lease)
+    ORDER BY w.key
+    ON CONFLICT (session_key) DO UPDATE SET owner = held.owner WHERE false
+    RETURNING session_key, fencing_token, locked_at
+  ), timed AS (
+    SELECT session_key, fencing_token,
+      lead(locked_at, 1, clock_timestamp()) OVER (ORDER BY session_key) - locked_at AS took
+    FROM taken
+  )
+  SELECT array_agg(fencing_token ORDER BY session_key), max(took) INTO tokens, longest_wait FROM timed;
+
+  -- From here on everything is locked, so this clock is later than that of any holder before.
+  moment := clock_timestamp();
+  -- From one row to the next is a moment, unless an insert waited: then its stamp is from before the lock.
+  waited := longest_wait > interval '250 microseconds';
+
+  SELECT array_agg(message_key), json_agg(json_build_array(convert_from(message_key, 'UTF8'),
+      encode(response, 'base64'))),
+      (SELECT array_agg(session_key) FROM session_lock_backlogs WHERE session_key = ANY (direct_keys))
+    INTO handled, responses, backlogged
+    FROM (SELECT * FROM session_lock_messages WHERE message_key = ANY (message_keys) OFFSET 0) AS known
+    WHERE status IN ('completed', 'dead') AND (expires_at IS NULL OR expires_at > moment);
+
+  IF handled IS NULL AND backlogged IS NULL AND NOT waited AND cardinality(tokens) = cardinality(row_keys)
+    AND row_parts[cardinality(row_parts)] = cardinality(row_parts)
+  THEN
+    RETURN json_build_object('tokens', tokens);
+  END IF;
+
+  -- The decision, the same as in decide.ts.
+  WITH seen AS (
+    SELECT w.*, held.owner AS had, held.node_id, held.message_ids, held.fencing_token, held.locked_at,
+      held.renewed_at, held.expires_at, held.owner IS NOT DISTINCT FROM w.owner AS mine,
+      held.owner IS DISTINCT FROM w.owner AND held.expires_at > moment AS alive
+    FROM unnest(row_keys, row_parts, row_claims, wholes, owners, tokens_above)
+      WITH ORDINALITY AS w (key, part, claim, whole, owner, above, place)
+    JOIN session_lock_sessions AS held ON held.session_key = w.key
+  ), parts AS (
+    SELECT m.part, bool_and(m.key = ANY (handled)) AS is_done
+    FROM unnest(message_keys, message_parts) AS m (key, part)
+    WHERE handled IS NOT NULL GROUP BY m.part
+  ), alone AS (
+    SELECT seen.*, CASE WHEN coalesce(parts.is_done, false) THEN 'completed'
+      WHEN bool_or(alive) OVER same_part OR bool_or(key = ANY (backlogged)) OVER same_part THEN 'held' ELSE 'acquired' END AS verdict,
+      bool_and(mine AND locked_at >= begun) OVER same_part AND NOT waited
+        AND min(fencing_token) OVER same_part = max(fencing_token) OVER same_part AS is_stamped,
+      greatest(above + 1, session_lock_micros(moment), max(fencing_token) OVER same_part + 1) AS next_token
+    FROM seen LEFT JOIN parts ON parts.part = seen.part
+    WINDOW same_part AS (PARTITION BY seen.part)
+  ), together AS (
+    SELECT alone.*, CASE WHEN verdict = 'acquired' AND whole AND bool_or(verdict = 'held') OVER (PARTITION BY claim)
+      THEN 'free' ELSE verdict END AS outcome,
+      CASE WHEN is_stamped THEN fencing_token ELSE next_token END AS token
+    FROM alone
+  )
+  SELECT array_agg(outcome ORDER BY place), array_agg(token ORDER BY place),
+    json_agg(CASE WHEN mine THEN json_build_array(outcome, token) ELSE json_build_array(outcome, token,
+      session_lock_micros(expires_at) - session_lock_micros(moment), had, node_id, message_ids,
+      session_lock_micros(moment) - session_lock_micros(locked_at),
+      session_lock_micros(moment) - session_lock_micros(renewed_at)) END ORDER BY place)
+  INTO outcomes, row_tokens, rows_seen FROM together;
+
+  SELECT array_agg(DISTINCT m.part) INTO partly
+    FROM unnest(message_keys, message_parts) AS m (key, part) WHERE m.key = ANY (handled);
+
+  -- All of these rows are locked already. What the insert has written as decided is left alone.
+  UPDATE session_lock_sessions AS held SET
+    id_prospect = w.prospect, id_device = w.device, owner = w.owner, node_id = w.node,
+    message_ids = CASE WHEN w.part = ANY (partly) THEN (
+      SELECT coalesce(json_agg(convert_from(m.key, 'UTF8')), '[]')::text
+      FROM unnest(message_keys, message_parts) AS m (key, part)
+      WHERE m.part = w.part AND m.key <> ALL (handled)
+    ) ELSE w.list END,
+    fencing_token = w.token, locked_at = moment, renewed_at = moment,
+    expires_at = moment + w.lease * interval '1 microsecond',
+    contended = held.contended AND held.owner IS NOT DISTINCT FROM w.owner
+  FROM unnest(row_keys, row_parts, prospects, devices, owners, nodes, message_lists, lease_micros, outcomes,
+    row_tokens) AS w (key, part, prospect, device, owner, node, list, lease, outcome, token)
+  WHERE held.session_key = w.key AND w.outcome = 'acquired' AND (held.owner IS DISTINCT FROM w.owner
+    OR held.fencing_token <> w.token OR coalesce(w.part = ANY (partly), false));
+
+  -- Given back: rows just inserted, or left by a first try whose answer was lost.
+  DELETE FROM session_lock_sessions AS held
+  USING unnest(row_keys, owners, outcomes) AS w (key, owner, outcome)
+  WHERE held.session_key = w.key AND held.owner = w.owner AND w.outcome <> 'acquired';
+
+  IF 'held' = ANY (outcomes) THEN
+    UPDATE session_lock_sessions AS held SET contended = true
+    FROM unnest(row_keys, owners, outcomes) AS w (key, owner, outcome)
+    WHERE held.session_key = w.key AND held.owner IS DISTINCT FROM w.owner AND w.outcome = 'held'
+      AND held.expires_at > moment AND NOT held.contended;
+  END IF;
+
+  IF backlogged IS NOT NULL THEN
+    SELECT json_agg(convert_from(message_key, 'UTF8')) INTO queued
+      FROM (SELECT * FROM session_lock_messages WHERE message_key = ANY (message_keys) OFFSET 0) AS known
+      WHERE status IN ('queued', 'processing');
+  END IF;
+
+  RETURN json_build_object('rows', rows_seen, 'completed', coalesce(responses, '[]'::json),
+    'queued', coalesce(queued, '[]'::json));
+END $$;
+
+-- What settlements mean for their sessions' queues, whose backlogs are locked. Those of `broken` mean nothing.
+CREATE OR REPLACE FUNCTION session_lock_step(
+  step_keys bytea[], step_settlements integer[], steps text[], after_micros bigint[], broken integer[]
+) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  moment CONSTANT timestamptz := clock_timestamp();
+BEGIN
+  DELETE FROM session_lock_queued AS line
+  USING unnest(step_keys, step_settlements, steps) AS w (key, settlement, step), session_lock_backlogs AS backlog
+  WHERE w.step = 'go-on' AND w.settlement <> ALL (broken) AND backlog.session_key = w.key
+    AND line.session_key = w.key AND line.sequence BETWEEN backlog.first_sequence AND backlog.taken_through;
+  DELETE FROM session_lock_backlogs AS backlog
+  USING unnest(step_keys, step_settlements, steps) AS w (key, settlement, step)
+  WHERE w.step = 'go-on' AND w.settlement <> ALL (broken) AND backlog.session_key = w.key
+    AND backlog.last_sequence <= backlog.taken_through;
+  UPDATE session_lock_backlogs AS backlog SET
+    due_at = CASE WHEN w.step <> 'stop' THEN moment + w.after * interval '1 microsecond' END,
+    since = CASE w.step WHEN 'go-on' THEN moment ELSE since END,
+    attempts = CASE w.step WHEN 'go-on' THEN 0 WHEN 'give-back' THEN greatest(attempts - 1, 0) ELSE attempts END,
+    first_sequence = CASE w.step WHEN 'go-on' THEN coalesce(taken_through + 1, first_sequence) ELSE first_sequence END,
+    taken_through = NULL
+  FROM unnest(step_keys, step_settlements, steps, after_micros) AS w (key, settlement, step, after)
+  WHERE w.settlement <> ALL (broken) AND backlog.session_key = w.key;
+END $$;
+
+-- Ends leases. The first group of arrays has one element for each row held, the second one for each message
+-- to be written, the third one for each step of a queue; all name their settlement by its number. The answer is null
+-- where all were settled and nobody waits for any; otherwise [lost, waited for], the numbers of each.
+DROP FUNCTION IF EXISTS session_lock_settle(integer, bytea[], text[], bigint[], integer[], bytea[], integer[], text[],
+  text[], text[], bytea[], text[], text[], text[], bigint[], text[], bytea[], bigint[]);
+CREATE OR REPLACE FUNCTION session_lock_settle(
+  lock_wait_ms integer,
+  row_keys bytea[], row_owners text[], row_tokens bigint[], row_settlements integer[],
+  message_keys bytea[], message_settlements integer[], providers text[], devices text[], ids text[],
+  session_keys bytea[], statuses text[], owners text[], nodes text[], tokens bigint[], errors text[],
+  responses bytea[], retention_micros bigint[],
+  -- Absent in calls of an older release, which knows no queue.
+  step_keys bytea[] DEFAULT '{}', step_settlements integer[] DEFAULT '{}', steps text[] DEFAULT '{}',
+  after_micros bigint[] DEFAULT '{}'
+) RETURNS json LANGUAGE plpgsql VOLATILE
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+  broken integer[] := '{}';
+  gone integer;
+  repeated integer[];
+  waited_for bytea[];
+  contended_settlements integer[];
+BEGIN
+  PERFORM session_lock_begin(lock_wait_ms);
+  IF cardinality(step_keys) > 0 THEN
+    PERFORM 1 FROM session_lock_backlogs WHERE session_key = ANY (step_keys) ORDER BY session_key FOR UPDATE;
+  END IF;
+  -- Without their rows' locks nothing can be said of several together.
+  PERFORM 1 FROM session_lock_sessions WHERE session_key = ANY (row_keys) ORDER BY session_key FOR UPDATE;
+  SELECT count(held.session_key), coalesce(array_agg(DISTINCT w.settlement) FILTER (WHERE held.session_key IS NULL), '{}')
+    INTO gone, broken
+    FROM unnest(row_keys, row_owners, row_tokens, row_settlements) AS w (key, owner, token, settlement)
+    LEFT JOIN session_lock_sessions AS held
+      ON held.session_key = w.key AND held.owner = w.owner AND held.fencing_token = w.token;
+
+  IF gone > 0 THEN
+    WITH removed AS (
+      DELETE FROM session_lock_sessions AS held
+      USING unnest(row_keys, row_settlements) AS w (key, settlement)
+      WHERE held.session_key = w.key AND w.settlement <> ALL (broken)
+      RETURNING held.session_key, held.contended, w.settlement
+    )
+    SELECT array_agg(session_key), array_agg(DISTINCT settlement) INTO waited_for, contended_settlements
+      FROM removed WHERE contended;
+  END IF;
+
+  -- A repeat whose first try had arrived: only this lease's own settlement puts its owner and token on a message.
+  IF cardinality(broken) > 0 THEN
+    SELECT array_agg(DISTINCT w.settlement) INTO repeated
+      FROM unnest(message_keys, message_settlements, owners, tokens) AS w (key, settlement, owner, token)
+      JOIN session_lock_messages AS written
+        ON written.message_key = w.key AND written.owner = w.owner AND written.fencing_token = w.token
+      WHERE w.settlement = ANY (broken);
+  END IF;
+
+  INSERT INTO session_lock_messages AS known (message_key, provider, id_device, message_id, session_key, status,
+    owner, node_id, fencing_token, attempts, last_error, response, finished_at, expires_at)
+  SELECT w.key, w.provider, w.device, w.id, w.session_key, w.status, w.owner, w.node, w.token, 1, w.error,
+    w.response, clock_timestamp(), clock_timestamp() + w.retention * interval '1 microsecond'
+  FROM unnest(message_keys, message_settlements, providers, devices, ids, session_keys, statuses, owners, nodes,
+    tokens, errors, responses, retention_micros) AS w (key, settlement, provider, device, id, session_key, status,
+    owner, node, token, error, response, retention)
+  WHERE w.settlement <> ALL (broken)
+  ORDER BY w.key
+  ON CONFLICT (message_key) DO UPDATE SET
+    provider = excluded.provider, id_device = excluded.id_device, message_id = excluded.message_id,
+    session_key = excluded.session_key, status = excluded.status, owner = excluded.owner,
+    node_id = excluded.node_id, fencing_token = excluded.fencing_token, attempts = known.attempts + 1,
+    last_error = excluded.last_error, response = excluded.response, finished_at = excluded.finished_at,
+    expires_at = excluded.expires_at
+  -- Under two sessions, somebody else may have completed it meanwhile; a failure takes nothing of that back. Nor does
+  -- a direct one take a message out of the queue.
+  WHERE excluded.status = 'completed' OR NOT (
+    known.status IN ('completed', 'dead') AND (known.expires_at IS NULL OR known.expires_at > clock_timestamp())
+    OR known.status = 'queued' AND excluded.status = 'failed');
+
+  IF cardinality(step_keys) > 0 THEN
+    PERFORM session_lock_step(step_keys, step_settlements, steps, after_micros, broken);
+  END IF;
+
+  IF waited_for IS NULL AND cardinality(broken) = 0 THEN
+    RETURN NULL;
+  END IF;
+  PERFORM session_lock_tell(waited_for);
+  RETURN json_build_array(
+    ARRAY(SELECT number FROM unnest(broken) AS lost (number) WHERE repeated IS NULL OR number <> ALL (repeated)),
+    coalesce(contended_settlements, '{}')
+  );
+END $$;
+
+-- As before, but so that the planner may put it in place of each call: what it is made of is only stable.
+CREATE OR REPLACE FUNCTION session_lock_micros(moment timestamptz) RETURNS bigint LANGUAGE sql STABLE AS
+  'SELECT (extract(epoch FROM moment) * 1000000)::bigint';
+
+INSERT INTO session_lock_migrations (version, name, applied_at) VALUES (3, '0003_queue', clock_timestamp())
+  ON CONFLICT (version) DO NOTHING;
