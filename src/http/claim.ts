@@ -40,10 +40,15 @@ let defaultLock: SessionLock | undefined
 
 /** The lock that was given; a new one for options; for nothing, the one that all share. */
 export function lockFor(lockOrOptions: ClaimingLock | SessionLockOptions | undefined): ClaimingLock {
-  if (lockOrOptions !== undefined && 'claim' in lockOrOptions) return lockOrOptions
+  if (isLock(lockOrOptions)) return lockOrOptions
   if (lockOrOptions !== undefined) return openedLock(lockOrOptions)
   defaultLock ??= openedLock({})
   return defaultLock
+}
+
+/** Also asked of what is neither a lock nor options; the check of the options then says what is wrong. */
+function isLock(given: unknown): given is ClaimingLock {
+  return typeof given === 'object' && given !== null && 'claim' in given
 }
 
 /** Puts the lock on its middleware. Whoever takes it from there may claim with it, within a handler too. */

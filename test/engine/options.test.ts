@@ -1,7 +1,7 @@
 /** Wrong options fail at start and name the option. */
 import { afterEach, expect, test, vi } from 'vitest'
 import { resolveOptions } from '../../src/engine/options.ts'
-import { createSessionLock, OptionsError } from '../../src/index.ts'
+import { createSessionLock, OptionsError, sessionLock } from '../../src/index.ts'
 
 afterEach(() => {
   vi.unstubAllEnvs()
@@ -48,4 +48,9 @@ test('undefined means unset, and the environment names the store and the node', 
 test('no call of the store may outlast a sixth of staleAfterMs, unless asked for', () => {
   expect(resolveOptions({ staleAfterMs: 1200 }).storeTimeoutMs).toBe(200)
   expect(resolveOptions({}).storeTimeoutMs).toBe(5000)
+})
+
+test('what is neither a lock nor options is refused by its name', () => {
+  for (const given of [null, 'mysql://localhost/bot', 7])
+    expect(() => sessionLock(given as never)).toThrow(OptionsError)
 })
