@@ -1,5 +1,6 @@
 /** What the pieces of one lock share: the store behind its batches, the log, the events, the clock. */
 import { openStore } from '../store/open.ts'
+import type { Arrival, ArrivalVerdict, Queue } from '../store/queue.ts'
 import {
   type Claim,
   type ClaimVerdict,
@@ -29,6 +30,8 @@ export interface Engine {
   readonly looks: Batches<MessageAddress, CompletedMessage | undefined>
   readonly renewals: Batches<Renewal, RenewalVerdict>
   readonly settlements: Batches<Settlement, SettlementVerdict>
+  /** Deliveries for the queue. */
+  readonly arrivals: Batches<Arrival, ArrivalVerdict>
   /** The store, opened and migrated; rejects with a {@link StoreError} and tries anew at the next call. */
   store(): Promise<Store>
   /** Calls back once, when the store has been opened for the first time. */
@@ -105,6 +108,12 @@ export function createEngine(options: ResolvedOptions): Engine {
         for (const message of settlement.messages) keys.push(message.key)
       },
     ),
+    arrivals: batches<Arrival, ArrivalVerdict>(
+      (to, arrivals) => requireQueue(to).enqueue(arrivals),
+      (arrival, keys) => {
+        for (const message of arrival.messages) keys.push(message.key)
+      },
+    ),
     store,
     whenOpened: (listener) => void openListeners.push(listener),
     storeFailed(during, error, subject) {
@@ -121,6 +130,13 @@ export function createEngine(options: ResolvedOptions): Engine {
       if (opened?.opened) await opened.store.close()
     },
   }
+}
+
+/** Throws a {@link StoreError} of kind `setup` where the store has no queue. */
+export function requireQueue({ name, queue }: Store): Queue {
+  if (queue) return queue
+  const text = `session-lock: the inbox needs a database that keeps what it was told: SQLite, MySQL, MariaDB or Postgres, not ${name}`
+  throw new StoreError('setup', text)
 }
 
 async function lookAt(store: Store, messages: readonly MessageAddress[]): Promise<Array<CompletedMessage | undefined>> {

@@ -2,6 +2,8 @@
  * A hold: what one claim has acquired, from the verdict to the settlement. It renews its leases
  * while the handler runs, tells the handler when one is lost, and settles them at the end.
  */
+
+import type { QueueStep } from '../store/queue.ts'
 import {
   type Claim,
   type CompletedMessage,
@@ -86,6 +88,8 @@ export interface HoldInput {
    * contended, also for another process that waits for them.
    */
   freed(part: PlannedPart, contended: boolean): void
+  /** Set where the messages came out of the queue: what becomes of them there, by the handler's result. */
+  step?(result: HandlerResult): { readonly step: QueueStep; readonly retentionMs: number }
   /** Messages are settled as completed: whoever waits with the same message is answered. */
   completed(messages: readonly CompletedMessage[]): void
   /** Nothing more will be tried for this lease: it is settled, lost or given up. */
@@ -281,12 +285,13 @@ class HeldLeases implements LiveHold {
     const { nodeId, retentionMs } = this.#engine.options
     const { messages } = lease.part
     return {
+      retentionMs,
+      ...this.#input.step?.(result),
       owner: lease.owner,
       nodeId,
       rows: lease.rows,
       messages,
       outcome: messages.length === 0 ? 'released' : result.status,
-      retentionMs,
       error:
         result.status === 'failed' ? String(result.error instanceof Error ? result.error.message : result.error) : null,
       response: result.status === 'completed' ? (result.response ?? null) : null,

@@ -31,6 +31,11 @@ export function fingerprintKey(
   return composeKey('f', [provider, device, hash])
 }
 
+/** Is this the key of a message without an id? It is forgotten soon, so that a second honest "1" gets through. */
+export function isFingerprint(key: string): boolean {
+  return key.startsWith('f:') || key.startsWith('h:f:')
+}
+
 /** A body can be nested deeper than it can be written again. */
 function asJson(value: unknown): string {
   try {

@@ -163,7 +163,15 @@ export function createLock(options: SessionLockOptions): SessionLock {
       return closing
     },
   }
+  engines.set(lock, engine)
   return lock
+}
+
+const engines = new WeakMap<SessionLock, Engine>()
+
+/** What is behind a lock; undefined for what was made elsewhere. */
+export function engineOf(lock: SessionLock): Engine | undefined {
+  return engines.get(lock)
 }
 
 /** Handled without a lease (`onStoreError: 'allow'`): the handler sees one that protects nothing. */

@@ -171,7 +171,8 @@ function partWith(parts: Map<string, PlannedPart>, rows: RowWanted[], ref: Messa
   return part
 }
 
-function newPart(rows: RowWanted[], ref: MessageRef | undefined): PlannedPart {
+/** A part that holds these rows and no message yet; it is named after the first one, or the message. */
+export function newPart(rows: RowWanted[], ref: MessageRef | undefined): PlannedPart {
   const [first] = rows
   const { prospect = null, device = null } = first ?? {}
   const person = prospect ?? ref?.id ?? ''

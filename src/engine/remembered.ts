@@ -1,6 +1,7 @@
 /** What this process remembers of completed messages, so that a duplicate of one need not ask the store. */
 import { LRUCache } from 'lru-cache'
 import type { CompletedMessage } from '../store/store.ts'
+import { isFingerprint } from './keys.ts'
 import type { Plan } from './plan.ts'
 import type { Port } from './port.ts'
 import { NONE } from './turn.ts'
@@ -50,9 +51,4 @@ export function createRemembered(port: Port): Remembered {
       }
     },
   }
-}
-
-/** Forgotten at once, so that a second honest "1" gets through. */
-function isFingerprint(key: string): boolean {
-  return key.startsWith('f:') || key.startsWith('h:f:')
 }

@@ -15,7 +15,7 @@ export interface Answer {
 }
 
 /** The value of the `Session-Lock` header. */
-export type OutcomeName = 'duplicate' | RefusalName
+export type OutcomeName = 'duplicate' | 'queued' | RefusalName
 
 /** Why a delivery was refused. */
 export type RefusalName =
@@ -27,6 +27,7 @@ export type RefusalName =
   | 'other-payload'
   | 'body-too-large'
   | 'store-unavailable'
+  | 'overloaded'
   | 'closing'
 
 interface Refusal {
@@ -62,6 +63,13 @@ const REFUSALS: Readonly<Record<RefusalName, Refusal>> = {
     detail:
       'The store that remembers handled messages cannot be reached. The message was not handled; deliver it again later.',
     retryAfterMs: 5000,
+  },
+  overloaded: {
+    status: 503,
+    title: 'Server overloaded',
+    detail:
+      'This server has as many deliveries in hand as it may have. The message was not stored; deliver it again later.',
+    retryAfterMs: 2000,
   },
   closing: {
     status: 503,
@@ -102,6 +110,13 @@ const REFUSALS: Readonly<Record<RefusalName, Refusal>> = {
 export const duplicateAnswer: Answer = {
   status: 200,
   headers: { 'Session-Lock': 'duplicate', 'Content-Length': '0' },
+  body: '',
+}
+
+/** The answer to a delivery that the inbox keeps. Empty, as for a duplicate. */
+export const queuedAnswer: Answer = {
+  status: 200,
+  headers: { 'Session-Lock': 'queued', 'Content-Length': '0' },
   body: '',
 }
 

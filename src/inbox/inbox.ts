@@ -1,0 +1,192 @@
+/** The inbox: deliveries are stored, answered at once, and handled afterwards, each session in the order of arrival. */
+import type { Delivery } from '../engine/delivery.ts'
+import { type Engine, requireQueue } from '../engine/engine.ts'
+import { ClosedError, OptionsError } from '../engine/errors.ts'
+import { namedSessionKey, partsOfKey } from '../engine/keys.ts'
+import { engineOf } from '../engine/lock.ts'
+import type { QueueDepth, Requeued } from '../store/queue.ts'
+import type { MessageRow, MessageStatus } from '../store/store.ts'
+import { arrivalOf } from './arrivals.ts'
+import { type InboxOptions, resolveInboxOptions } from './options.ts'
+import { type Page, type Poller, type PollOptions, startPoller } from './poller.ts'
+import { type Accepted, createInboxMiddleware, type InboxMiddleware } from './receive.ts'
+import { createWorker } from './worker.ts'
+
+/** Which completed messages are to be handled again: those that fit all that is given. Times are epoch milliseconds. */
+export interface ReplayFilter {
+  readonly ids?: readonly string[] | undefined
+  readonly provider?: string | undefined
+  readonly device?: string | undefined
+  /** Handled at or after this. */
+  readonly since?: number | undefined
+  /** Handled before this. */
+  readonly until?: number | undefined
+  /** At most so many, the latest first. Default 1000. */
+  readonly limit?: number | undefined
+}
+
+/** What waits in the store, for all nodes, and what this node did. */
+export interface InboxStats extends QueueDepth {
+  readonly node: {
+    /** Sessions in hand now. */
+    readonly running: number
+    readonly completed: number
+    readonly retried: number
+    readonly dead: number
+  }
+}
+
+export interface Inbox {
+  /**
+   * Middleware that stores a delivery's messages and answers 200 (`Session-Lock: queued`, or `duplicate` where all are
+   * known) when they are on disk. What is no delivery goes on to the next handler.
+   *
+   * @example
+   * app.post('/webhook', inbox.receive())
+   */
+  receive(): InboxMiddleware
+  /** Stores a delivery that came by other ways. `payload`: what the handler gets with each of its messages. */
+  accept(delivery: Delivery, payload: unknown): Promise<Accepted>
+  /** Begins to handle. Without it, a process only receives. Rejects where the store has no queue, or cannot be reached. */
+  start(): Promise<void>
+  /** Takes no more work and lets handlers finish, for up to the lock's `closeTimeoutMs`. Close the lock afterwards. */
+  stop(): Promise<void>
+  /** Queues dead messages again, by their ids. Resolves to how many there were. */
+  retry(...ids: string[]): Promise<number>
+  /** Completes queued or dead messages unhandled, by their ids; never one in hand. Resolves to how many there were. */
+  discard(...ids: string[]): Promise<number>
+  /** Queues completed messages again. Resolves to how many there were. */
+  replay(filter: ReplayFilter): Promise<number>
+  /**
+   * Asks a source again and again, on one node at a time.
+   *
+   * @example
+   * inbox.poll({ source: 'orders', fetch: async (after) => nextOrders(after), everyMs: 5000 })
+   */
+  poll(options: PollOptions): Poller
+  stats(): Promise<InboxStats>
+}
+
+/** So many rows are looked through for an id. */
+const MOST_ROWS = 10_000
+
+/**
+ * Makes an inbox over a lock's store.
+ *
+ * @throws {@link OptionsError} naming the option that is unknown, missing or impossible.
+ * @example
+ * const inbox = createInbox({ lock, handler: async ([message], lease) => answer(message.payload, lease.signal) })
+ * app.post('/webhook', inbox.receive())
+ * await inbox.start()
+ */
+export function createInbox(options: InboxOptions): Inbox {
+  const resolved = resolveInboxOptions(options)
+  const { lock } = options
+  const engine = requireEngine(engineOf(lock))
+  const worker = createWorker(engine, resolved)
+  const pollers = new Set<Poller>()
+
+  async function accept(delivery: Delivery, payloadOf: (position: number) => unknown): Promise<Accepted> {
+    if (engine.isClosed()) throw new ClosedError()
+    const arrival = await arrivalOf(delivery, payloadOf, resolved, engine.port)
+    if (!arrival) return 'unkeyed'
+    const verdict = await engine.arrivals.submit(arrival)
+    if (!verdict.includes('queued')) return 'duplicate'
+    worker.newer(arrival.messages.map(({ row }) => row.key))
+    worker.wake()
+    return 'queued'
+  }
+
+  async function rowsOf(status: MessageStatus, fits: (row: MessageRow) => boolean): Promise<MessageRow[]> {
+    const store = await engine.store()
+    return (await store.messages({ status, limit: MOST_ROWS })).filter(fits)
+  }
+
+  async function requeue(rows: readonly MessageRow[], from: 'dead' | 'completed'): Promise<number> {
+    if (rows.length === 0) return 0
+    const found = await requireQueue(await engine.store()).requeue(rows.map(requeued), from)
+    if (found > 0) worker.wake()
+    return found
+  }
+
+  return {
+    receive: () => createInboxMiddleware(lock, accept, resolved.maxInFlight),
+    accept: (delivery, payload) => accept(delivery, () => payload),
+    async start() {
+      requireQueue(await engine.store())
+      worker.start()
+    },
+    async stop() {
+      await Promise.all([worker.stop(), ...[...pollers].map((poller) => poller.stop())])
+    },
+    retry: async (...ids) => requeue(await rowsOf('dead', (row) => isOne(row, ids)), 'dead'),
+    async discard(...ids) {
+      const rows = [
+        ...(await rowsOf('dead', (row) => isOne(row, ids))),
+        ...(await rowsOf('queued', (row) => isOne(row, ids))),
+      ]
+      if (rows.length === 0) return 0
+      const queue = requireQueue(await engine.store())
+      const found = await queue.discard(
+        rows.map(({ key }) => key),
+        resolved.completedRetentionMs,
+      )
+      worker.wake()
+      return found
+    },
+    replay: async ({ limit = 1000, ...filter }) =>
+      requeue((await rowsOf('completed', (row) => fitsFilter(row, filter))).slice(0, limit), 'completed'),
+    poll(polling) {
+      const poller = startPoller(
+        engine,
+        polling,
+        (work) => lock.run({ session: `poll:${polling.source}` }, (lease) => work(lease.signal), { lockWaitMs: 0 }),
+        async (page) =>
+          (await arrivalOf(deliveryOf(polling.source, page), payloadIn(page), resolved, engine.port)) ?? NOTHING,
+        worker.wake,
+      )
+      pollers.add(poller)
+      return poller
+    },
+    async stats() {
+      return { ...(await requireQueue(await engine.store()).depth()), node: worker.counts() }
+    },
+  }
+}
+
+const NOTHING = { owner: '', messages: [], gather: null }
+
+function requireEngine(engine: Engine | undefined): Engine {
+  if (engine) return engine
+  throw new OptionsError('lock', 'takes a lock made by createSessionLock()')
+}
+
+function deliveryOf(source: string, { messages }: Page): Delivery {
+  return { provider: source, messages: messages.map(({ id, prospect, device }) => ({ id, prospect, device })) }
+}
+
+function payloadIn({ messages }: Page): (position: number) => unknown {
+  return (position) => messages[position]?.payload
+}
+
+function isOne({ messageId, key }: MessageRow, ids: readonly string[]): boolean {
+  return ids.includes(messageId) || ids.includes(key)
+}
+
+function fitsFilter(row: MessageRow, { ids, provider, device, since, until }: ReplayFilter): boolean {
+  const at = row.finishedAt ?? 0
+  return (
+    (ids === undefined || isOne(row, ids)) &&
+    (provider === undefined || row.provider === provider) &&
+    (device === undefined || row.device === device) &&
+    (since === undefined || at >= since) &&
+    (until === undefined || at < until)
+  )
+}
+
+/** A session's key says who it is, unless it was too long to be kept as it is. */
+function requeued({ key, sessionKey, device }: MessageRow): Requeued {
+  const row = sessionKey ?? key
+  const parts = row.startsWith('s:') || row.startsWith(namedSessionKey('').slice(0, 2)) ? partsOfKey(row) : undefined
+  return { key, row: { key: row, prospect: parts?.at(-1) ?? null, device } }
+}

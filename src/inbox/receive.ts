@@ -1,0 +1,87 @@
+/** Receiving over HTTP: verify, store, answer at once. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Delivery } from '../engine/delivery.ts'
+import { ClosedError } from '../engine/errors.ts'
+import type { SessionLock } from '../engine/lock.ts'
+import { createBodyReader } from '../http/body.ts'
+import { isClaimable } from '../http/claim.ts'
+import { type Answer, duplicateAnswer, handshakeAnswer, queuedAnswer, refuse, refuseError } from '../http/decision.ts'
+import type { Exchange } from '../http/exchange.ts'
+import { type NextLike, NodeExchange, type RequestLike } from '../http/node-exchange.ts'
+import { createReceiver, type ReceivedDelivery } from '../http/receive.ts'
+
+/** What became of a delivery that was handed over: kept now, kept or handled before, or nothing to key on. */
+export type Accepted = 'queued' | 'duplicate' | 'unkeyed'
+
+/** Stores a delivery. `payloadOf`: the body of the message at this position. */
+export type Accept = (delivery: Delivery, payloadOf: (position: number) => unknown) => Promise<Accepted>
+
+/** Express's middleware, and that of whatever calls its middleware as it does. */
+export type InboxMiddleware = (request: RequestLike & IncomingMessage, response: ServerResponse, next: NextLike) => void
+
+export function createInboxMiddleware(lock: SessionLock, accept: Accept, maxInFlight: number): InboxMiddleware {
+  const receive = createReceiver(lock.options, lock.log)
+  const readBody = createBodyReader(lock.options.bodyLimitBytes)
+  let inFlight = 0
+
+  /** `undefined`: not for us, it is for the handlers as it came. */
+  async function answerTo(exchange: Exchange): Promise<Answer | undefined> {
+    const read = await exchange.read()
+    if ('refusal' in read) {
+      lock.log.warn({ status: read.refusal.status }, 'failed to read the body')
+      return read.refusal
+    }
+    const received = receive(read.incoming)
+    switch (received.outcome) {
+      case 'untouched':
+        return undefined
+      case 'handshake':
+        return handshakeAnswer(received.answer)
+      case 'unsigned':
+        lock.log.warn({ status: 401 }, `failed to verify the signature of a ${received.provider} delivery`)
+        return refuse('invalid-signature')
+      case 'unreadable':
+        lock.log.warn({ status: 400 }, `failed to read a ${received.provider} delivery`)
+        return refuse('invalid-key', received)
+    }
+    return store(received, read.incoming.body)
+  }
+
+  async function store({ delivery, reduce }: ReceivedDelivery, body: unknown): Promise<Answer | undefined> {
+    const isWhole = delivery.messages.length === 1 || reduce === undefined
+    const payloadOf = (position: number) => (isWhole ? body : reduce(body, new Set([position])))
+    try {
+      const accepted = await accept(delivery, payloadOf)
+      if (accepted === 'unkeyed') return undefined
+      return accepted === 'queued' ? queuedAnswer : duplicateAnswer
+    } catch (error) {
+      const refusal = refuseError(error)
+      if (!refusal) throw error
+      if (!(error instanceof ClosedError)) lock.log.error({ err: error }, 'failed to store a delivery')
+      return refusal
+    }
+  }
+
+  return (request, response, next) => {
+    if (!isClaimable(lock, request, request.method)) {
+      next()
+      return
+    }
+    const exchange = new NodeExchange(request, response, readBody)
+    if (inFlight >= maxInFlight) {
+      // Its body is not read: the connection goes with the answer, or what is left of it would be taken for a request.
+      const { headers, ...refusal } = refuse('overloaded')
+      exchange.send({ ...refusal, headers: { ...headers, Connection: 'close' } })
+      return
+    }
+    inFlight += 1
+    answerTo(exchange)
+      .finally(() => {
+        inFlight -= 1
+      })
+      .then((answer) => {
+        if (answer) exchange.send(answer)
+        else next()
+      }, next)
+  }
+}

@@ -1,0 +1,263 @@
+/** The worker of one process: takes sessions that are due, and runs the handler on each, several at a time. */
+import type { HandlerResult } from '../engine/delivery.ts'
+import { type Engine, requireQueue } from '../engine/engine.ts'
+import { createHold, type LiveHold } from '../engine/hold.ts'
+import type { Lease } from '../engine/lease.ts'
+import { newPart, type PlannedPart } from '../engine/plan.ts'
+import type { Timer } from '../engine/port.ts'
+import type { QueueStep, Taken } from '../store/queue.ts'
+import { inboxMessages, plannedMessages } from './arrivals.ts'
+import type { ResolvedInboxOptions } from './options.ts'
+import { backoffMs, NewerMessageError, RetryLater } from './retry.ts'
+
+export interface Worker {
+  start(): void
+  /** Takes no more work, and resolves when what is in hand is settled, or the lock's `closeTimeoutMs` is over. */
+  stop(): Promise<void>
+  /** There may be work: looks at once. */
+  wake(): void
+  /** Newer messages have come for these sessions. */
+  newer(rowKeys: Iterable<string>): void
+  counts(): { running: number; completed: number; retried: number; dead: number }
+}
+
+/** One session in hand. */
+interface Run {
+  readonly hold: LiveHold
+  readonly newer: AbortController
+}
+
+export function createWorker(engine: Engine, options: ResolvedInboxOptions): Worker {
+  const { port } = engine
+  const running = new Map<string, Run>()
+  const counts = { completed: 0, retried: 0, dead: 0 }
+  const wakeTimers = new Set<Timer>()
+  let started = false
+  let taking = false
+  let wanted = false
+  let poll: Timer | undefined
+  let largestToken = 0
+  let allEnded: (() => void) | undefined
+
+  function wake(): void {
+    wanted = true
+    if (started && !taking && running.size < options.concurrency) void takeWork()
+  }
+
+  /** What was put off here is due here at its time; what others put off is found by the poll. */
+  function wakeIn(afterMs: number): void {
+    const timer = port.after(afterMs, () => {
+      wakeTimers.delete(timer)
+      wake()
+    })
+    wakeTimers.add(timer)
+  }
+
+  function pollLater(): void {
+    poll?.cancel()
+    if (started) poll = port.after(options.pollMs * (0.75 + port.random() / 2), lookByItself)
+  }
+
+  function lookByItself(): void {
+    if (options.onNewer === 'abort' && running.size > 0) void lookForNewer()
+    wake()
+    pollLater()
+  }
+
+  async function takeWork(): Promise<void> {
+    taking = true
+    try {
+      while (started && wanted && running.size < options.concurrency) {
+        wanted = false
+        const free = options.concurrency - running.size
+        const sentAt = port.now()
+        const taken = await takeSome(free)
+        if (taken.length === free) wanted = true
+        for (const one of taken) begin(one, sentAt)
+      }
+    } catch (error) {
+      // The next poll tries again.
+      engine.storeFailed('take queued messages', error)
+    }
+    taking = false
+  }
+
+  async function takeSome(most: number): Promise<Taken[]> {
+    const { nodeId, staleAfterMs } = engine.options
+    const owners = Array.from({ length: most }, () => port.randomId())
+    const { messagesEach } = options
+    const queue = requireQueue(await engine.store())
+    return queue.take({ owners, nodeId, staleAfterMs, tokenAbove: largestToken, messagesEach })
+  }
+
+  function begin(taken: Taken, sentAt: number): void {
+    largestToken = Math.max(largestToken, taken.fencingToken)
+    const part = partOf(taken)
+    const rowKey = part.rows[0]?.key as string
+    const run: Run = { hold: holdOf(taken, part, sentAt, () => ended(rowKey)), newer: new AbortController() }
+    if (!started) {
+      giveBack(taken)
+      return
+    }
+    running.set(rowKey, run)
+    tell(taken, part)
+    void handle(taken, run)
+  }
+
+  function ended(rowKey: string): void {
+    running.delete(rowKey)
+    if (running.size === 0) allEnded?.()
+    wake()
+  }
+
+  function holdOf(taken: Taken, part: PlannedPart, sentAt: number, onEnded: () => void): LiveHold {
+    return createHold(engine, {
+      claim: taken.claim,
+      provider: taken.messages[0]?.provider ?? '',
+      acquired: [{ part, fencingToken: taken.fencingToken, takeover: taken.takeover !== null }],
+      fresh: part.positions,
+      duplicates: [],
+      withheld: null,
+      sentAt,
+      step: (result) => stepAfter(taken, result),
+      freed: () => undefined,
+      completed: () => undefined,
+      ended: onEnded,
+    })
+  }
+
+  async function handle(taken: Taken, { hold, newer }: Run): Promise<void> {
+    const [lease] = hold.leases as [Lease]
+    let result: HandlerResult = { status: 'completed' }
+    try {
+      if (taken.attempt > options.maxAttempts) throw new GivenUpError(taken.attempt - 1)
+      const messages = await inboxMessages(taken, options)
+      const shown = options.onNewer === 'abort' ? withNewer(lease, newer) : lease
+      await hold.within(async () => options.handler(messages, shown))
+    } catch (error) {
+      result = { status: 'failed', error: newer.signal.aborted ? newer.signal.reason : error }
+    }
+    await hold.settle(result)
+  }
+
+  function stepAfter(taken: Taken, result: HandlerResult): { step: QueueStep; retentionMs: number } {
+    const { completedRetentionMs, deadRetentionMs } = options
+    if (result.status === 'completed') {
+      counts.completed += taken.messages.length
+      return { step: { next: 'go-on' }, retentionMs: completedRetentionMs }
+    }
+    const { error } = result
+    if (error instanceof NewerMessageError) return { step: { next: 'give-back' }, retentionMs: completedRetentionMs }
+    if (taken.attempt < options.maxAttempts && isRetryable(error)) {
+      counts.retried += 1
+      const afterMs =
+        error instanceof RetryLater ? error.afterMs : backoffMs(options.backoff, taken.attempt, port.random)
+      wakeIn(afterMs)
+      return { step: { next: 'retry', afterMs }, retentionMs: completedRetentionMs }
+    }
+    counts.dead += taken.messages.length
+    return { step: { next: options.onDead }, retentionMs: deadRetentionMs }
+  }
+
+  function isRetryable(error: unknown): boolean {
+    if (error instanceof GivenUpError) return false
+    if (error instanceof RetryLater) return true
+    try {
+      return options.retryable(error)
+    } catch {
+      return true
+    }
+  }
+
+  /** Taken when the worker had just stopped. */
+  function giveBack(taken: Taken): void {
+    const [rows] = taken.claim.parts.map((part) =>
+      part.rows.map(({ key }) => ({ key, fencingToken: taken.fencingToken })),
+    )
+    const { owner, nodeId } = taken.claim
+    const settlement = { owner, nodeId, rows: rows ?? [], messages: [], outcome: 'released', retentionMs: 1 } as const
+    engine.settlements
+      .submit({ ...settlement, step: { next: 'give-back' }, error: null, response: null })
+      .catch((error: unknown) => engine.storeFailed('give back queued messages', error))
+  }
+
+  function tell(taken: Taken, part: PlannedPart): void {
+    const { owner, nodeId } = taken.claim
+    const { fencingToken, takeover } = taken
+    const messageIds = taken.messages.map((message) => message.id)
+    const subject = { names: [part.name], messageIds, owner }
+    const provider = taken.messages[0]?.provider ?? ''
+    const event = { provider, prospect: part.prospect, device: part.device, messageIds, owner, nodeId, fencingToken }
+    // By two clocks, the store's and this process's own: good enough for people.
+    const waitedMs = Math.max(0, Date.now() - (taken.messages[0]?.receivedAt ?? 0))
+    if (takeover) {
+      engine.log.takeover(subject, takeover, waitedMs)
+      const from = { fromNodeId: takeover.nodeId, ageMs: takeover.silentForMs }
+      engine.events.emit('takeover', () => ({ ...event, ...from }))
+    } else engine.log.acquired(() => subject, waitedMs)
+    engine.events.emit('acquired', () => ({ ...event, waitedMs }))
+  }
+
+  async function lookForNewer(): Promise<void> {
+    try {
+      const queue = requireQueue(await engine.store())
+      newer(await queue.haveMore([...running.keys()]))
+    } catch (error) {
+      engine.log.raw.debug({ err: error }, 'failed to look for newer messages')
+    }
+  }
+
+  function newer(rowKeys: Iterable<string>): void {
+    if (options.onNewer !== 'abort') return
+    for (const key of rowKeys) running.get(key)?.newer.abort(new NewerMessageError())
+  }
+
+  return {
+    start() {
+      started = true
+      wake()
+      pollLater()
+    },
+    async stop() {
+      started = false
+      poll?.cancel()
+      for (const timer of wakeTimers) timer.cancel()
+      wakeTimers.clear()
+      if (running.size === 0) return
+      const over = new Promise<void>((resolve) => (allEnded = resolve))
+      let timer: Timer | undefined
+      const late = new Promise<void>((resolve) => (timer = port.after(engine.options.closeTimeoutMs, resolve)))
+      await Promise.race([over, late])
+      timer?.cancel()
+    },
+    wake,
+    newer,
+    counts: () => ({ running: running.size, ...counts }),
+  }
+}
+
+/** Its process has ended in the middle of the handler, as often as it may. */
+class GivenUpError extends Error {
+  override readonly name = 'GivenUpError'
+
+  constructor(attempts: number) {
+    super(
+      `session-lock: given up after ${attempts} attempts that never came to an end; the process died, or the lease ran out`,
+    )
+  }
+}
+
+function partOf({ claim, messages }: Taken): PlannedPart {
+  const planned = plannedMessages(messages)
+  const part = newPart([...(claim.parts[0]?.rows ?? [])], planned[0])
+  part.messages.push(...planned)
+  part.positions.push(...planned.map(({ position }) => position))
+  return part
+}
+
+/** The lease, whose signal also aborts when the handler is to start again with newer messages. */
+function withNewer(lease: Lease, newer: AbortController): Lease {
+  const { name, prospect, device, messageIds, owner, fencingToken, takeover, signal } = lease
+  const either = AbortSignal.any([signal, newer.signal])
+  return { name, prospect, device, messageIds, owner, fencingToken, takeover, signal: either }
+}

@@ -1,0 +1,43 @@
+/**
+ * A node of the bot: receives, and handles. Started with a JSON of `{ options, inbox, workMs, journal }`; every end of a
+ * handler is a line of the journal, written at once. It prints `listening <port>`.
+ */
+import { appendFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import express from 'express'
+import { pino } from 'pino'
+import { createSessionLock } from 'session-lock'
+import { createInbox } from 'session-lock/inbox'
+
+const { options, inbox: inboxOptions, workMs, journal } = JSON.parse(process.argv[2])
+const lock = createSessionLock({ ...options, logger: pino({ level: 'error' }) })
+const inbox = createInbox({
+  lock,
+  async handler(messages, lease) {
+    await sleep(workMs)
+    const line = {
+      ids: messages.map(({ id }) => id),
+      session: lease.prospect,
+      pid: process.pid,
+      token: lease.fencingToken,
+    }
+    appendFileSync(journal, `${JSON.stringify(line)}\n`)
+  },
+  ...inboxOptions,
+})
+process.on('unhandledRejection', (error) => {
+  console.log(`unhandledRejection ${error}`)
+  process.exit(1)
+})
+await inbox.start()
+
+const app = express()
+app.post('/webhook', inbox.receive())
+app.post('/bare', (_request, response) => response.sendStatus(200))
+const server = app.listen(0, '127.0.0.1', () => console.log(`listening ${server.address().port}`))
+process.once('SIGTERM', async () => {
+  server.close()
+  await inbox.stop()
+  await lock.close()
+  process.exit()
+})
