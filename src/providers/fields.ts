@@ -7,10 +7,13 @@ export function fieldOf(value: unknown, name: string): unknown {
   return (value as Record<string, unknown>)[name]
 }
 
-/** The own property if it is an array, else an empty one. */
+/** Twenty times what any provider sends at once: more of them hold next to nothing each, and are not read. */
+export const MAX_MESSAGES = 20_000
+
+/** The own property if it is an array (and no longer than any provider's), else an empty one. */
 export function listOf(value: unknown, name: string): readonly unknown[] {
   const list = fieldOf(value, name)
-  return Array.isArray(list) ? list : []
+  return Array.isArray(list) && list.length <= MAX_MESSAGES ? list : []
 }
 
 /** The field at a dotted path: `data.message.0.id`. */
@@ -60,9 +63,13 @@ export function jsonOf(text: unknown): unknown {
  * refused: no two ids may become one by being made text.
  */
 export function joinedId(...parts: readonly unknown[]): unknown {
-  const present = parts.filter((part) => part !== null)
-  const wrong = present.find((part) => typeof part !== 'string')
-  return wrong === undefined ? present.join(':') : wrong
+  let id: string | undefined
+  for (const part of parts) {
+    if (part === null) continue
+    if (typeof part !== 'string') return part
+    id = id === undefined ? part : `${id}:${part}`
+  }
+  return id ?? ''
 }
 
 /** The texts and numbers of an object: what its message is told apart by, however deep the rest goes. */
@@ -70,7 +77,10 @@ export function plainFieldsOf(value: unknown): unknown[] {
   return valuesOf(value).filter((field) => typeof field === 'string' || typeof field === 'number')
 }
 
-/** The own values of an object or array; none of anything else. */
-export function valuesOf(value: unknown): unknown[] {
-  return typeof value === 'object' && value !== null ? Object.values(value) : []
+/** The own values of an object or array; none of anything else, and none of one larger than any provider's. */
+export function valuesOf(value: unknown): readonly unknown[] {
+  if (typeof value !== 'object' || value === null) return []
+  // Asked for first: of a hundred thousand fields, the names cost a third of what their values do.
+  const size = Array.isArray(value) ? value.length : Object.keys(value).length
+  return size > MAX_MESSAGES ? [] : Object.values(value)
 }

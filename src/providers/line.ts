@@ -66,7 +66,8 @@ function readEvent(event: unknown, device: unknown): ReadMessage {
   }
 }
 
-/** The event and what its own field says (`unsend`, `postback`): texts only, which no nesting makes slow. */
+/** The event and what its own field says (`unsend`, `postback`): texts only, which no nesting and no list makes slow. */
 function contentOf(event: unknown): unknown[] {
-  return [...plainFieldsOf(event), ...valuesOf(event).flatMap(plainFieldsOf)]
+  const fields = valuesOf(event).filter((field) => !Array.isArray(field))
+  return [...plainFieldsOf(event), ...fields.flatMap(plainFieldsOf)]
 }

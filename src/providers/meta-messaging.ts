@@ -6,7 +6,7 @@
  * - An echo is the bot's own message: sender and recipient are swapped, the session is the same.
  * - `standby` holds what another app of the page answers.
  */
-import { fieldOf, firstPresent, idText, joinedId, listOf, plainFieldsOf } from './fields.ts'
+import { fieldOf, firstPresent, idText, joinedId, listOf, MAX_MESSAGES, plainFieldsOf } from './fields.ts'
 import { metaHandshake } from './meta.ts'
 import type { IncomingDelivery, MessageKind, Provider, ReadMessage, SignedDelivery } from './provider.ts'
 import { isHexHmacSha256 } from './signature.ts'
@@ -31,10 +31,19 @@ export function metaMessaging<Name extends string>(name: Name, object: string, l
     deadlineMs: 20_000,
     recognises: ({ body }: IncomingDelivery) =>
       fieldOf(body, 'object') === object && Array.isArray(fieldOf(body, 'entry')),
-    read: ({ body }: IncomingDelivery): ReadMessage[] =>
-      listOf(body, 'entry').flatMap((entry) =>
-        lists.flatMap(([list, read]) => listOf(entry, list).flatMap((item) => read(item, entry) ?? [])),
-      ),
+    read({ body }: IncomingDelivery) {
+      const messages: ReadMessage[] = []
+      for (const entry of listOf(body, 'entry')) {
+        for (const [list, read] of lists) {
+          for (const item of listOf(entry, list)) {
+            const message = read(item, entry)
+            if (message) messages.push(message)
+          }
+          if (messages.length > MAX_MESSAGES) return []
+        }
+      }
+      return messages
+    },
     reduce(body: unknown, kept: ReadonlySet<number>) {
       let position = 0
       const keep = () => kept.has(position++)

@@ -61,7 +61,10 @@ const KINDS: ReadonlyMap<string, MessageKind> = new Map([
 
 function updateOf(body: unknown): readonly [string, unknown] | undefined {
   if (typeof body !== 'object' || body === null) return undefined
-  for (const name of Object.keys(body)) {
+  const names = Object.keys(body)
+  // An update has two fields: what has many is none, and is not searched for one.
+  if (names.length > 20) return undefined
+  for (const name of names) {
     const update = fieldOf(body, name)
     if (typeof update === 'object' && update !== null && !Array.isArray(update)) return [name, update]
   }

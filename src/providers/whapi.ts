@@ -4,11 +4,11 @@
  * - `from` is the bare number and `chat_id` a full name; an echo's prospect is spelt as `from` would be.
  * - A change repeats the id of the action that caused it, which is a message of its own.
  */
-import { fieldAt, fieldOf, firstPresent, listOf } from './fields.ts'
+import { fieldAt, fieldOf, firstPresent, listOf, MAX_MESSAGES } from './fields.ts'
 import { hasObject, hasTexts, isGroup, isTrue, joined, kindOf, type Person, personOf, reduceLists } from './gateways.ts'
 import type { IncomingDelivery, MessageKind, Provider, ReadMessage } from './provider.ts'
 
-const LISTS: ReadonlyArray<readonly [string, (item: unknown) => Omit<ReadMessage, 'device'>]> = [
+const LISTS: ReadonlyArray<readonly [string, (item: unknown, device: unknown) => ReadMessage]> = [
   ['messages', readMessage],
   ['messages_updates', readUpdate],
   ['messages_removed', readRemoved],
@@ -23,7 +23,9 @@ export const whapi = {
     hasTexts(body, 'channel_id') && hasObject(body, 'event') && hasTexts(fieldOf(body, 'event'), 'type', 'event'),
   read({ body }: IncomingDelivery): ReadMessage[] {
     const device = firstPresent(fieldOf(body, 'channel_id'))
-    return LISTS.flatMap(([name, readItem]) => listOf(body, name).map((item) => ({ ...readItem(item), device })))
+    const size = LISTS.reduce((sum, [name]) => sum + listOf(body, name).length, 0)
+    if (size > MAX_MESSAGES) return []
+    return LISTS.flatMap(([name, readItem]) => listOf(body, name).map((item) => readItem(item, device)))
   },
   reduce: (body: unknown, kept: ReadonlySet<number>) =>
     reduceLists(
@@ -41,9 +43,9 @@ const ACTIONS: ReadonlyMap<unknown, MessageKind> = new Map([
   ['vote', 'callback'],
 ])
 
-function readMessage(item: unknown): Omit<ReadMessage, 'device'> {
+function readMessage(item: unknown, device: unknown): ReadMessage {
   const kind = kindOf(ACTIONS.get(fieldAt(item, 'action.type')), isTrue(fieldOf(item, 'from_me')))
-  return { id: firstPresent(fieldOf(item, 'id')), ...personIn(item), kind }
+  return { id: firstPresent(fieldOf(item, 'id')), ...personIn(item), device, kind }
 }
 
 function personIn(item: unknown): Person {
@@ -59,22 +61,22 @@ function bare(name: unknown): unknown {
   return typeof name === 'string' && name.endsWith(server) ? name.slice(0, -server.length) : name
 }
 
-function readUpdate(item: unknown): Omit<ReadMessage, 'device'> {
+function readUpdate(item: unknown, device: unknown): ReadMessage {
   const trigger = fieldOf(item, 'trigger')
   const message = hasObject(item, 'after_update') ? fieldOf(item, 'after_update') : fieldOf(item, 'before_update')
   const kind = ACTIONS.get(fieldAt(trigger, 'action.type')) ?? 'event'
-  return { id: joined(fieldOf(trigger, 'id'), 'update'), ...personIn(trigger ?? message), kind }
+  return { id: joined(fieldOf(trigger, 'id'), 'update'), ...personIn(trigger ?? message), device, kind }
 }
 
-function readRemoved(item: unknown): Omit<ReadMessage, 'device'> {
+function readRemoved(item: unknown, device: unknown): ReadMessage {
   const id = typeof item === 'object' && item !== null ? fieldOf(item, 'id') : item
-  return { id: joined(id, 'deleted'), prospect: null, kind: 'delete' }
+  return { id: joined(id, 'deleted'), prospect: null, device, kind: 'delete' }
 }
 
 /** In a group each reader has a status of their own. */
-function readStatus(item: unknown): Omit<ReadMessage, 'device'> {
+function readStatus(item: unknown, device: unknown): ReadMessage {
   const recipient = fieldOf(item, 'recipient_id')
   const viewer = isGroup(recipient) ? firstPresent(fieldOf(item, 'viewer_id')) : null
   const person = isGroup(recipient) ? personOf(viewer, null, recipient) : { prospect: firstPresent(bare(recipient)) }
-  return { id: joined(fieldOf(item, 'id'), fieldOf(item, 'status'), viewer), ...person, kind: 'status' }
+  return { id: joined(fieldOf(item, 'id'), fieldOf(item, 'status'), viewer), ...person, device, kind: 'status' }
 }

@@ -8,7 +8,7 @@
  * - Reactions, edits and revocations have ids of their own.
  * - The steps of a call repeat its id, and wait for nobody: a caller hangs up sooner than a slow reply is done.
  */
-import { fieldOf, firstPresent, joinedId, listOf } from './fields.ts'
+import { fieldOf, firstPresent, joinedId, listOf, MAX_MESSAGES } from './fields.ts'
 import { metaHandshake } from './meta.ts'
 import type { IncomingDelivery, MessageKind, Provider, ReadMessage, SignedDelivery } from './provider.ts'
 import { isHexHmacSha256 } from './signature.ts'
@@ -27,8 +27,9 @@ export const whatsappCloud = {
         const device = firstPresent(fieldOf(fieldOf(value, 'metadata'), 'phone_number_id'))
         for (const [list, readItem] of LISTS) {
           for (const item of listOf(value, list)) {
-            messages.push({ ...readItem(item), device })
+            messages.push(readItem(item, device))
           }
+          if (messages.length > MAX_MESSAGES) return []
         }
       }
     }
@@ -45,7 +46,7 @@ export const whatsappCloud = {
   handshake: metaHandshake,
 } satisfies Provider
 
-type ReadItem = (item: unknown) => Omit<ReadMessage, 'device'>
+type ReadItem = (item: unknown, device: unknown) => ReadMessage
 
 /** Where messages stand in a change's value, in the order they are read and counted. */
 const LISTS: ReadonlyArray<readonly [string, ReadItem]> = [
@@ -62,22 +63,24 @@ const KINDS: ReadonlyMap<unknown, MessageKind> = new Map([
   ['system', 'system'],
 ])
 
-/** The number and the user id of one person; whichever is there where the other is not. */
-function personOf(number: unknown, userId: unknown): Pick<ReadMessage, 'prospect' | 'prospectAlt'> {
+function readMessage(item: unknown, device: unknown): ReadMessage {
+  const kind = KINDS.get(fieldOf(item, 'type')) ?? 'message'
+  return messageOf(item, fieldOf(item, 'from'), fieldOf(item, 'from_user_id'), device, kind)
+}
+
+function readEcho(item: unknown, device: unknown): ReadMessage {
+  return messageOf(item, fieldOf(item, 'to'), fieldOf(item, 'to_user_id'), device, 'echo')
+}
+
+/** The number and the user id are two names of one person; either stands where the other is not. */
+function messageOf(item: unknown, number: unknown, userId: unknown, device: unknown, kind: MessageKind): ReadMessage {
   const prospect = firstPresent(number, userId)
   const other = firstPresent(userId)
-  return other === null || prospect === other ? { prospect } : { prospect, prospectAlt: other }
+  const message = { id: firstPresent(fieldOf(item, 'id')), prospect, device, kind }
+  return other === null || other === prospect ? message : { ...message, prospectAlt: other }
 }
 
-function readMessage(item: unknown): Omit<ReadMessage, 'device'> {
-  return {
-    id: firstPresent(fieldOf(item, 'id')),
-    ...personOf(fieldOf(item, 'from'), fieldOf(item, 'from_user_id')),
-    kind: KINDS.get(fieldOf(item, 'type')) ?? 'message',
-  }
-}
-
-function readStatus(item: unknown): Omit<ReadMessage, 'device'> {
+function readStatus(item: unknown, device: unknown): ReadMessage {
   const id = firstPresent(fieldOf(item, 'id'))
   const status = firstPresent(fieldOf(item, 'status'))
   const participant = firstPresent(
@@ -87,25 +90,19 @@ function readStatus(item: unknown): Omit<ReadMessage, 'device'> {
   return {
     id: typeof id === 'string' ? joinedId(id, status, participant) : id,
     prospect: firstPresent(fieldOf(item, 'recipient_id'), fieldOf(item, 'recipient_user_id')),
+    device,
     kind: 'status',
   }
 }
 
-function readEcho(item: unknown): Omit<ReadMessage, 'device'> {
-  return {
-    id: firstPresent(fieldOf(item, 'id')),
-    ...personOf(fieldOf(item, 'to'), fieldOf(item, 'to_user_id')),
-    kind: 'echo',
-  }
-}
-
 /** Its id and `connect` or `terminate`. Whose call it is tells who of the two is the person. */
-function readCall(item: unknown): Omit<ReadMessage, 'device'> {
+function readCall(item: unknown, device: unknown): ReadMessage {
   const side = fieldOf(item, 'direction') === 'BUSINESS_INITIATED' ? 'to' : 'from'
   const id = firstPresent(fieldOf(item, 'id'))
   return {
     id: typeof id === 'string' ? joinedId(id, firstPresent(fieldOf(item, 'event'))) : id,
     prospect: firstPresent(fieldOf(item, side), fieldOf(item, `${side}_user_id`)),
+    device,
     kind: 'status',
   }
 }

@@ -77,6 +77,16 @@ describe('reading', () => {
     expect(idsOf(deliveryOf({ id: 'wamid.1', status: ['sent'] }, 'statuses'))).toEqual([['sent']])
   })
 
+  it('reads twenty times what Meta sends at once, and nothing of what holds more', () => {
+    const change = (length: number) => ({ value: { messages: new Array(length).fill({ id: 'wamid.1', from: '1' }) } })
+    const bodyOf = (...lengths: number[]) => {
+      return { object: 'whatsapp_business_account', entry: [{ changes: lengths.map(change) }] }
+    }
+    expect(idsOf(bodyOf(10_000, 10_000))).toHaveLength(20_000)
+    expect(idsOf(bodyOf(10_000, 10_001))).toEqual([])
+    expect(idsOf(bodyOf(20_001))).toEqual([])
+  })
+
   it('reads a delivery of a thousand messages and one nested a hundred thousand deep', () => {
     const value = { messages: Array.from({ length: 1000 }, (_, index) => ({ id: `wamid.${index}`, from: '1' })) }
     const many = { object: 'whatsapp_business_account', entry: [{ changes: [{ value }] }] }
