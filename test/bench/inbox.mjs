@@ -10,10 +10,9 @@
  * three times the throughput of the others, and at most 1.5 times the cost of a message from 10 to 100 000 sessions.
  */
 import { readdirSync, readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { createViteServer } from 'vitest/node'
 import { median, print, printHead } from './inbox-report.mjs'
+import { openTestTools } from './workshop.mjs'
 
 const OURS = 'session-lock'
 const LEAST_GAIN = 3
@@ -34,15 +33,7 @@ const { values } = parseArgs({
 const rounds = Number(values.rounds)
 const receivers = Number(values.receivers)
 
-// The tools of the tests are TypeScript, which Node 20 does not run by itself.
-const vite = await createViteServer({
-  root: fileURLToPath(new URL('../..', import.meta.url)),
-  configFile: false,
-  appType: 'custom',
-  logLevel: 'error',
-  optimizeDeps: { noDiscovery: true },
-  server: { middlewareMode: true, watch: null, ws: false },
-})
+const vite = await openTestTools()
 const { spawnNode } = await vite.ssrLoadModule('/test/processes/spawn-node.ts')
 const { startPostgres } = await vite.ssrLoadModule('/test/servers/postgres.ts')
 

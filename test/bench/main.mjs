@@ -18,7 +18,6 @@ import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { createViteServer } from 'vitest/node'
 import { startDatabases } from './databases.mjs'
 import { expectationsOf } from './expectations.mjs'
 import { measure } from './measure.mjs'
@@ -27,6 +26,7 @@ import { markdownOf, printExpectations, printProfiles, printTable } from './repo
 import { summarize } from './summary.mjs'
 import { allVariants, STORES } from './variants.mjs'
 import { WORKLOADS } from './workloads.mjs'
+import { openTestTools } from './workshop.mjs'
 
 /** A full run, as workloads and connections. */
 const FULL = [
@@ -119,16 +119,8 @@ function peerVersions() {
   return peers.map((name) => `${name} ${packages[`node_modules/${name}`].version}`)
 }
 
-/** The tools of the tests are TypeScript, which Node 20 does not run by itself. */
 async function loadTools() {
-  const vite = await createViteServer({
-    root: fileURLToPath(new URL('../..', import.meta.url)),
-    configFile: false,
-    appType: 'custom',
-    logLevel: 'error',
-    optimizeDeps: { noDiscovery: true },
-    server: { middlewareMode: true, watch: null, ws: false },
-  })
+  const vite = await openTestTools()
   const files = ['processes/spawn-node', 'processes/guard', 'servers/mariadb', 'servers/postgres', 'servers/redis']
   const modules = await Promise.all(files.map((file) => vite.ssrLoadModule(`/test/${file}.ts`)))
   return { ...Object.assign({}, ...modules), close: () => vite.close() }

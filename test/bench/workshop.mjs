@@ -10,6 +10,18 @@ const SERVERS = {
   redis: ['TEST_REDIS_URL', '/test/servers/redis.ts', 'startRedis'],
 }
 
+/** The tools of the tests are TypeScript, which Node 20 does not run by itself: load each with `ssrLoadModule`. */
+export function openTestTools() {
+  return createViteServer({
+    root: fileURLToPath(new URL('../..', import.meta.url)),
+    configFile: false,
+    appType: 'custom',
+    logLevel: 'error',
+    optimizeDeps: { noDiscovery: true },
+    server: { middlewareMode: true, watch: null, ws: false },
+  })
+}
+
 /**
  * Runs a benchmark with a URL for each store: that of `TEST_MYSQL_URL` and so on, or where that is not set, of a
  * throwaway server.
@@ -18,15 +30,7 @@ const SERVERS = {
  * @param work is given `{ urls, spawnNode }`
  */
 export async function inWorkshop(stores, work) {
-  // The tools of the tests are TypeScript, which Node 20 does not run by itself.
-  const vite = await createViteServer({
-    root: fileURLToPath(new URL('../..', import.meta.url)),
-    configFile: false,
-    appType: 'custom',
-    logLevel: 'error',
-    optimizeDeps: { noDiscovery: true },
-    server: { middlewareMode: true, watch: null, ws: false },
-  })
+  const vite = await openTestTools()
   // The servers do not keep this process alive, not even while they are being stopped.
   const alive = setInterval(() => {}, 1000)
   const started = []
