@@ -86,8 +86,8 @@ BEGIN
   RETURN (
     SELECT json_agg(w.place) FROM unnest(message_keys, owners) WITH ORDINALITY AS w (key, owner, place)
     WHERE (stored IS NULL OR w.key <> ALL (stored)) AND NOT EXISTS (
-      SELECT 1 FROM session_lock_messages AS known
-      WHERE known.message_key = w.key AND known.owner = w.owner AND known.status = 'queued'
+      SELECT 1 FROM (SELECT * FROM session_lock_messages AS message WHERE message.message_key = w.key OFFSET 0) AS known
+      WHERE known.owner = w.owner AND known.status = 'queued'
     )
   );
 END $$;
@@ -197,6 +197,14 @@ BEGIN
   answer := json_build_object('sessions', sessions, 'messages', messages, 'claim', claimed);
 END $$;
 
+-- Those of these messages that are of one of these statuses, and whose payload is there.
+CREATE OR REPLACE FUNCTION session_lock_kept(message_keys bytea[], statuses text[])
+RETURNS bytea[] LANGUAGE sql VOLATILE AS $$
+  SELECT coalesce(array_agg(message_key), '{}')
+  FROM (SELECT * FROM session_lock_messages WHERE message_key = ANY (message_keys) OFFSET 0) AS known
+  WHERE status = ANY (statuses) AND payload IS NOT NULL
+$$;
+
 -- Queues messages of this status again whose payload is still there. Sessions are named beside their messages. The
 -- answer is how many there were.
 CREATE OR REPLACE FUNCTION session_lock_requeue(
@@ -206,7 +214,7 @@ SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
   numbers_above CONSTANT bigint := session_lock_micros(clock_timestamp());
-  found bytea[];
+  found bytea[] := session_lock_kept(message_keys, ARRAY[wanted_status]);
   standing bytea[];
 BEGIN
   PERFORM session_lock_begin(lock_wait_ms);
@@ -215,19 +223,14 @@ BEGIN
   SELECT DISTINCT ON (w.line) w.line, w.prospect, w.device, numbers_above + 1, numbers_above, clock_timestamp(),
     clock_timestamp()
   FROM unnest(message_keys, line_keys, prospects, devices) AS w (key, line, prospect, device)
-  JOIN session_lock_messages AS known ON known.message_key = w.key
-  WHERE known.status = wanted_status AND known.payload IS NOT NULL
-  ORDER BY w.line
+  WHERE w.key = ANY (found) ORDER BY w.line
   -- Locked, and left as it is.
   ON CONFLICT (session_key) DO UPDATE SET attempts = backlog.attempts;
 
-  PERFORM 1 FROM session_lock_messages WHERE message_key = ANY (message_keys) ORDER BY message_key FOR UPDATE;
-  WITH changed AS (
-    UPDATE session_lock_messages SET status = 'queued', last_error = NULL, finished_at = NULL, expires_at = NULL
-    WHERE message_key = ANY (message_keys) AND status = wanted_status AND payload IS NOT NULL
-    RETURNING message_key
-  )
-  SELECT coalesce(array_agg(message_key), '{}') INTO found FROM changed;
+  PERFORM 1 FROM session_lock_messages WHERE message_key = ANY (found) ORDER BY message_key FOR UPDATE;
+  found := session_lock_kept(found, ARRAY[wanted_status]);
+  UPDATE session_lock_messages SET status = 'queued', last_error = NULL, finished_at = NULL, expires_at = NULL
+    WHERE message_key = ANY (found);
 
   -- Those that stopped their session stand in line still, and are due.
   SELECT coalesce(array_agg(message_key), '{}') INTO standing
@@ -259,27 +262,25 @@ RETURNS integer LANGUAGE plpgsql VOLATILE
 SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
+  found bytea[] := session_lock_kept(message_keys, ARRAY['queued', 'dead']);
   line_keys bytea[];
-  found bytea[];
   shorter bytea[];
   firsts bigint[];
 BEGIN
   PERFORM session_lock_begin(lock_wait_ms);
-  SELECT array_agg(DISTINCT coalesce(session_key, message_key)) INTO line_keys
-    FROM session_lock_messages WHERE message_key = ANY (message_keys) AND status IN ('queued', 'dead');
+  SELECT array_agg(coalesce(session_key, message_key)) INTO line_keys
+    FROM session_lock_messages WHERE message_key = ANY (found);
   PERFORM 1 FROM session_lock_backlogs WHERE session_key = ANY (line_keys) ORDER BY session_key FOR UPDATE;
-  PERFORM 1 FROM session_lock_messages WHERE message_key = ANY (message_keys) ORDER BY message_key FOR UPDATE;
-
+  PERFORM 1 FROM session_lock_messages WHERE message_key = ANY (found) ORDER BY message_key FOR UPDATE;
+  found := session_lock_kept(found, ARRAY['queued', 'dead']);
   WITH changed AS (
     UPDATE session_lock_messages AS message SET status = 'completed', finished_at = clock_timestamp(),
       expires_at = clock_timestamp() + retention_micros * interval '1 microsecond'
-    WHERE message_key = ANY (message_keys) AND status IN ('queued', 'dead')
-      AND coalesce(session_key, message_key) = ANY (line_keys)
-      AND NOT EXISTS (
-        SELECT 1 FROM session_lock_sessions AS held
-        WHERE held.session_key = coalesce(message.session_key, message.message_key)
-          AND held.expires_at > clock_timestamp()
-      )
+    WHERE message_key = ANY (found) AND NOT EXISTS (
+      SELECT 1 FROM session_lock_sessions AS held
+      WHERE held.session_key = coalesce(message.session_key, message.message_key)
+        AND held.expires_at > clock_timestamp()
+    )
     RETURNING message_key
   )
   SELECT coalesce(array_agg(message_key), '{}') INTO found FROM changed;
@@ -296,10 +297,10 @@ BEGIN
   UPDATE session_lock_backlogs AS backlog
   SET due_at = clock_timestamp(), since = clock_timestamp(), attempts = 0, taken_through = NULL
   FROM unnest(shorter, firsts) AS w (key, first)
-  WHERE backlog.session_key = w.key AND NOT EXISTS (
-    SELECT 1 FROM session_lock_queued AS queued JOIN session_lock_messages AS message USING (message_key)
-    WHERE queued.session_key = w.key AND queued.sequence < w.first AND message.status IN ('queued', 'dead')
-  );
+  WHERE backlog.session_key = w.key AND cardinality(session_lock_kept(ARRAY(
+    SELECT message_key FROM session_lock_queued AS queued
+    WHERE queued.session_key = w.key AND queued.sequence < w.first
+  ), ARRAY['queued', 'dead'])) = 0;
   RETURN cardinality(found);
 END $$;
 
