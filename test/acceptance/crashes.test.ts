@@ -4,11 +4,6 @@ import { type Bot, createWorld, delivery, installations, type Note, type World }
 
 const started = (notes: Note[], id: string) => notes.filter((note) => note.what === 'start' && note.ids.includes(id))
 
-/** The process is killed or stopped under the request: its answer is nobody's business. */
-function send(bot: Bot, body: unknown): void {
-  bot.post(body).catch(() => undefined)
-}
-
 interface Row {
   readonly messageIds: readonly string[]
   readonly lockedAt: number
@@ -23,8 +18,16 @@ async function rowOf(bot: Bot): Promise<Row> {
   return rows[0] as Row
 }
 
+/** As a provider does: with leases this short, the store's first answer can come too late. */
+async function deliverUntilTaken(world: World, bot: Bot, body: unknown): Promise<void> {
+  for (;;) {
+    const answer = await bot.post(body).catch(() => undefined)
+    if (answer?.status !== 503 || started(world.notes(), 'wamid.held').length > 0) return
+  }
+}
+
 async function hold(world: World, bot: Bot, task: Record<string, unknown>): Promise<Note> {
-  send(bot, delivery([{ id: 'wamid.held', task }]))
+  void deliverUntilTaken(world, bot, delivery([{ id: 'wamid.held', task }]))
   await world.until((notes) => started(notes, 'wamid.held').length > 0)
   return started(world.notes(), 'wamid.held')[0] as Note
 }

@@ -204,10 +204,11 @@ export async function deliver(bots: readonly Bot[], body: unknown): Promise<Answ
   const answers: Answer[] = []
   for (let attempt = 0; ; attempt += 1) {
     const bot = bots[attempt % bots.length] as Bot
-    const answer = await bot.post(body)
-    answers.push(answer)
-    if (answer.status >= 200 && answer.status < 300) return answers
-    if (attempt > 50) throw new Error(`never accepted; the last answer: ${answer.status} ${answer.body}`)
+    // A kept-alive connection can be closed by the bot just when it is used again.
+    const answer = await bot.post(body).catch((error: Error) => error)
+    if (!(answer instanceof Error)) answers.push(answer)
+    if (!(answer instanceof Error) && answer.status >= 200 && answer.status < 300) return answers
+    if (attempt > 50) throw new Error(`never accepted; the last answer: ${JSON.stringify(answer)}`)
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
 }
