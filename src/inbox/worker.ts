@@ -92,13 +92,13 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
 
   function begin(taken: Taken, sentAt: number): void {
     largestToken = Math.max(largestToken, taken.fencingToken)
-    const part = partOf(taken)
-    const rowKey = part.rows[0]?.key as string
-    const run: Run = { hold: holdOf(taken, part, sentAt, () => ended(rowKey)), newer: new AbortController() }
     if (!started) {
       giveBack(taken)
       return
     }
+    const part = partOf(taken)
+    const rowKey = part.rows[0]?.key as string
+    const run: Run = { hold: holdOf(taken, part, sentAt, () => ended(rowKey)), newer: new AbortController() }
     running.set(rowKey, run)
     tell(taken, part)
     void handle(taken, run)
