@@ -120,11 +120,16 @@ async function discard(
       values: [toMicros(retentionMs), key],
     })
     found += affectedRows > 0 ? 1 : 0
-    const left = await query({
+    const first = await query({
+      sql: `SELECT message_key FROM ${names.queued} WHERE session_key = ? ORDER BY sequence LIMIT 1`,
+      values: [sessionKey],
+    })
+    await query({
       sql: `DELETE FROM ${names.queued} WHERE session_key = ? AND message_key = ?`,
       values: [sessionKey, key],
     })
-    if (left.affectedRows > 0) await goOn(query, names, [sessionKey])
+    // The wait, or the stop, of a first message is not over because one behind it went.
+    if (text(first.rows[0]?.[0]) === key) await goOn(query, names, [sessionKey])
   }
   return found
 }

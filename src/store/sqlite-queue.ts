@@ -144,6 +144,11 @@ export function sqliteQueue(connection: SqliteConnection, tables: () => Tables, 
     return row !== undefined && row.expiresAt > now
   }
 
+  function isFirst(sessionKey: string, messageKey: string): boolean {
+    const sql = `SELECT message_key FROM ${queued} WHERE session_key = ? ORDER BY sequence LIMIT 1`
+    return connection.get(sql, sessionKey)?.['message_key'] === messageKey
+  }
+
   function isInLine(sessionKey: string, messageKey: string): boolean {
     const sql = `SELECT 1 AS found FROM ${queued} WHERE session_key = ? AND message_key = ?`
     return connection.get(sql, sessionKey, messageKey) !== undefined
@@ -226,8 +231,10 @@ export function sqliteQueue(connection: SqliteConnection, tables: () => Tables, 
           `UPDATE ${messages} SET status = 'completed', finished_at = ?, expires_at = ? WHERE message_key = ?`,
           ...[now, now + retentionMs, key],
         )
-        const sql = `DELETE FROM ${queued} WHERE session_key = ? AND message_key = ?`
-        if (connection.run(sql, sessionKey, key) > 0) goOn(sessionKey, now)
+        const wasFirst = isFirst(sessionKey, key)
+        connection.run(`DELETE FROM ${queued} WHERE session_key = ? AND message_key = ?`, sessionKey, key)
+        // The wait, or the stop, of a first message is not over because one behind it went.
+        if (wasFirst) goOn(sessionKey, now)
       }
       return found
     },
