@@ -32,7 +32,7 @@ export interface Found {
   /** Messages that are completed (or dead) and in retention, by key. */
   readonly completed: Lookup<CompletedMessage>
   /** Of the sessions and messages asked for, those that have queued messages or are queued; absent: none is. */
-  readonly queued?: ReadonlySet<string>
+  readonly queued?: ReadonlySet<string> | undefined
   /** The store's clock, epoch milliseconds (fractions allowed), read after the rows were locked. */
   readonly now: number
   /**
@@ -56,22 +56,22 @@ export interface Decision {
 /** Decides one claim. Rows of `acquired` parts are to be written, any others just inserted are to be given back. */
 export function decide(claim: Claim, found: Found): Decision {
   const parts = claim.parts.map((part) => decidePart(claim, part, found))
-  const someHeld = parts.some((part) => part.outcome === 'held')
-  const verdicts =
-    claim.whole && someHeld
-      ? parts.map((part) =>
-          part.outcome === 'acquired' ? { outcome: 'free' as const, completed: part.completed } : part,
-        )
-      : parts
-  return { verdicts, markContended: someHeld ? rowsToMark(claim, verdicts, found) : [] }
+  if (!parts.some(isHeld)) return { verdicts: parts, markContended: NONE }
+  const verdicts = claim.whole
+    ? parts.map((part) =>
+        part.outcome === 'acquired' ? { outcome: 'free' as const, completed: part.completed } : part,
+      )
+    : parts
+  return { verdicts, markContended: rowsToMark(claim, verdicts, found) }
 }
 
+/** Shared by all who have none, which is nearly all of them. */
+const NONE: readonly never[] = []
+
+const isHeld = ({ outcome }: PartVerdict): boolean => outcome === 'held'
+
 function decidePart(claim: Claim, part: ClaimPart, found: Found): PartVerdict {
-  const completed: CompletedMessage[] = []
-  for (const message of part.messages) {
-    const done = found.completed.get(message.key)
-    if (done) completed.push(done)
-  }
+  const completed = completedOf(part, found)
   if (part.messages.length > 0 && completed.length === part.messages.length) return { outcome: 'completed', completed }
 
   let takeover: Holder | null = null
@@ -85,6 +85,15 @@ function decidePart(claim: Claim, part: ClaimPart, found: Found): PartVerdict {
   if (!claim.fromQueue && part.rows.some(({ key }) => found.queued?.has(key)))
     return heldByQueue(part, found.queued, completed)
   return { outcome: 'acquired', fencingToken: tokenFor(claim, part, found), takeover, completed }
+}
+
+function completedOf(part: ClaimPart, found: Found): readonly CompletedMessage[] {
+  let completed: CompletedMessage[] | undefined
+  for (const { key } of part.messages) {
+    const done = found.completed.get(key)
+    if (done) (completed ??= []).push(done)
+  }
+  return completed ?? NONE
 }
 
 /** Nobody can tell when their turn will be over. */

@@ -63,11 +63,14 @@ export function claimAll(tables: Tables, claims: readonly Claim[], moment: Momen
   const found = {
     rows: { get: (key: string) => tables.session(key) },
     completed: { get: (key: string) => completedMessage(tables, key, moment.now) },
+    queued: undefined as ReadonlySet<string> | undefined,
     now: moment.now,
+    tokenFloor: 0,
   }
   return claims.map((claim) => {
-    const tokenFloor = Math.max(moment.largestToken + 1, Math.floor(moment.now * 1000))
-    const decision = decide(claim, { ...found, tokenFloor, ...queuedOf(tables, claim) })
+    found.tokenFloor = Math.max(moment.largestToken + 1, Math.floor(moment.now * 1000))
+    found.queued = queuedOf(tables, claim)
+    const decision = decide(claim, found)
     claim.parts.forEach((part, index) => {
       const verdict = decision.verdicts[index]
       if (verdict?.outcome === 'acquired') takeRows(tables, claim, part, verdict, moment)
@@ -82,15 +85,15 @@ export function claimAll(tables: Tables, claims: readonly Claim[], moment: Momen
 }
 
 /** Asked only of a direct claim: a worker's own session has queued messages. */
-function queuedOf(tables: Tables, claim: Claim): { queued?: ReadonlySet<string> } {
-  if (claim.fromQueue || !tables.hasBacklog) return {}
+function queuedOf(tables: Tables, claim: Claim): ReadonlySet<string> | undefined {
+  if (claim.fromQueue || !tables.hasBacklog) return undefined
   const queued = new Set<string>()
   for (const part of claim.parts) {
     for (const { key } of part.rows) if (tables.hasBacklog(key)) queued.add(key)
     if (queued.size === 0) continue
     for (const { key } of part.messages) if (isQueued(tables.message(key))) queued.add(key)
   }
-  return queued.size === 0 ? {} : { queued }
+  return queued.size === 0 ? undefined : queued
 }
 
 function isQueued(message: StoredMessage | undefined): boolean {

@@ -45,7 +45,8 @@ export function toMessageRow({ response: _, startedAt: __, ...row }: StoredMessa
 export function readableText(value: string): string
 export function readableText(value: string | null): string | null
 export function readableText(value: string | null): string | null {
-  return value === null ? null : value.toWellFormed().replaceAll('\0', '\u2400')
+  if (value === null || (value.isWellFormed() && !value.includes('\0'))) return value
+  return value.toWellFormed().replaceAll('\0', '\u2400')
 }
 
 /** An error's text as it is kept: readable, and at most 1000 characters long. */
