@@ -16,38 +16,46 @@ export interface Remembered {
 /** Not for longer: another node may forget a message, or have it handled again, on an operator's word. */
 const REMEMBERED_MS = 60_000
 const MAX_MESSAGES = 20_000
-/** Of stored answers; a message without one counts as a little. */
+/** Of stored answers. */
 const MAX_BYTES = 16 * 1024 * 1024
-const BYTES_A_MESSAGE = 200
-
-/** The cache takes no null. */
-const NO_RESPONSE = false
 
 export function createRemembered(port: Port): Remembered {
-  const cache = new LRUCache<string, Uint8Array | typeof NO_RESPONSE>({
+  // Until when, by key. Few messages have a stored answer, and the others need no more than this.
+  const plain = new LRUCache<string, number>({ max: MAX_MESSAGES })
+  const answered = new LRUCache<string, { readonly until: number; readonly response: Uint8Array }>({
     max: MAX_MESSAGES,
     maxSize: MAX_BYTES,
-    sizeCalculation: (response) => BYTES_A_MESSAGE + (response === NO_RESPONSE ? 0 : response.length),
-    ttl: REMEMBERED_MS,
-    perf: port,
+    sizeCalculation: ({ response }) => response.length + 1,
   })
+
+  function find(key: string): CompletedMessage | undefined {
+    const until = plain.get(key)
+    if (until !== undefined) return until > port.now() ? { key, response: null } : undefined
+    const found = answered.size === 0 ? undefined : answered.get(key)
+    return found && found.until > port.now() ? { key, response: found.response } : undefined
+  }
+
   return {
     of(plan) {
       let known: Map<string, CompletedMessage> | undefined
       for (const part of plan.parts) {
         for (const { key } of part.messages) {
-          const found = cache.get(key)
-          if (found === undefined) continue
-          const response = found === NO_RESPONSE ? null : found
-          known = (known ?? new Map<string, CompletedMessage>()).set(key, { key, response })
+          const found = find(key)
+          if (found) known = (known ?? new Map<string, CompletedMessage>()).set(key, found)
         }
       }
       return known ?? NONE
     },
     add(messages, retentionMs) {
-      const options = retentionMs < REMEMBERED_MS ? { ttl: retentionMs } : undefined
+      const until = port.now() + Math.min(retentionMs, REMEMBERED_MS)
       for (const { key, response } of messages) {
-        if (!isFingerprint(key)) cache.set(key, response ?? NO_RESPONSE, options)
+        if (isFingerprint(key)) continue
+        if (response === null) plain.set(key, until)
+        else {
+          // A message that is handled again can have an answer where it had none.
+          plain.delete(key)
+          answered.set(key, { until, response })
+        }
       }
     },
   }
