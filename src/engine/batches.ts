@@ -4,6 +4,7 @@
  * While one batch is being written the next one gathers, and goes when the first is back. Nothing
  * waits for a timer, so a lone request pays no added latency.
  */
+import { AsyncResource } from 'node:async_hooks'
 import { StoreError } from '../store/store.ts'
 import { type Port, pause } from './port.ts'
 
@@ -19,19 +20,39 @@ export interface BatchesOptions<Item, Verdict> {
   readonly conflictsForMs: number
 }
 
+/** Who is told what became of an item, and what of: an object of its own for each item would cost more than the item. */
+export interface Receiver<Verdict, Context> {
+  answered(context: Context, verdict: Verdict): void
+  /** `error`: a {@link StoreError}. */
+  failed(context: Context, error: unknown): void
+}
+
 export interface Batches<Item, Verdict> {
   /** Rejects with a {@link StoreError}. */
   submit(item: Item): Promise<Verdict>
+  /** The same without a promise: the receiver is told, and must not throw. */
+  send<Context>(item: Item, receiver: Receiver<Verdict, Context>, context: Context): void
   /** How many batches were written, of how many items in all. */
   counts(): { batches: number; items: number }
 }
 
 interface Waiting<Item, Verdict> {
   readonly item: Item
-  readonly resolve: (verdict: Verdict) => void
-  readonly reject: (error: unknown) => void
+  readonly receiver: Receiver<Verdict, unknown>
+  readonly context: unknown
   /** true: an answer to it was lost, so that it may have been written, whatever became of its repeat. */
   answerLost: boolean
+}
+
+interface Promised {
+  readonly resolve: (verdict: never) => void
+  readonly reject: (error: unknown) => void
+}
+
+/** Those who are given a promise. */
+const PROMISED: Receiver<unknown, Promised> = {
+  answered: ({ resolve }, verdict) => resolve(verdict as never),
+  failed: ({ reject }, error) => reject(error),
 }
 
 export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdict>): Batches<Item, Verdict> {
@@ -41,14 +62,19 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
   let batches = 0
   let items = 0
 
-  function submit(item: Item): Promise<Verdict> {
-    return new Promise((resolve, reject) => {
-      queue.push({ item, resolve, reject, answerLost: false })
-      if (flying) return
-      flying = true
-      port.soon(() => void fly())
-    })
+  function send<Context>(item: Item, receiver: Receiver<Verdict, Context>, context: Context): void {
+    queue.push({ item, receiver: receiver as Receiver<Verdict, unknown>, context, answerLost: false })
+    if (flying) return
+    flying = true
+    port.soon(takeOff)
   }
+
+  function submit(item: Item): Promise<Verdict> {
+    return new Promise((resolve, reject) => send(item, PROMISED, { resolve, reject }))
+  }
+
+  // Else receivers would run, and log, as if they belonged to the request that came first.
+  const takeOff = AsyncResource.bind((): void => void fly())
 
   async function fly(): Promise<void> {
     while (queue.length > 0) await writeBatch(nextBatch())
@@ -79,13 +105,9 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
 
   /** A batch refused for its data is halved until the culprit stands alone. */
   async function writeBatch(batch: readonly Waiting<Item, Verdict>[]): Promise<void> {
+    let verdicts: readonly Verdict[]
     try {
-      const verdicts = await writeThroughConflicts(batch)
-      batches += 1
-      items += batch.length
-      batch.forEach((waiting, index) => {
-        waiting.resolve(verdicts[index] as Verdict)
-      })
+      verdicts = await writeThroughConflicts(batch)
     } catch (error) {
       if (error instanceof StoreError && error.verdicts) {
         await answerEach(batch, error.verdicts)
@@ -98,18 +120,33 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
         return
       }
       for (const waiting of batch) refuse(waiting, error)
+      return
+    }
+    batches += 1
+    items += batch.length
+    batch.forEach((waiting, index) => {
+      answer(waiting, verdicts[index] as Verdict)
+    })
+  }
+
+  /** A receiver that throws stops no other. */
+  function answer({ receiver, context }: Waiting<Item, Verdict>, verdict: Verdict): void {
+    try {
+      receiver.answered(context, verdict)
+    } catch (error) {
+      throwLater(error)
     }
   }
 
   /** Only some items failed: those for which that helps are written again, without the others. */
   async function answerEach(batch: readonly Waiting<Item, Verdict>[], answers: readonly unknown[]): Promise<void> {
     const again: Waiting<Item, Verdict>[] = []
-    const isAnyAnswered = answers.some((answer) => !(answer instanceof StoreError))
+    const isAnyAnswered = answers.some((said) => !(said instanceof StoreError))
     for (const [index, waiting] of batch.entries()) {
-      const answer = answers[index]
-      if (!(answer instanceof StoreError)) waiting.resolve(answer as Verdict)
-      else if (isAnyAnswered && isWorthRepeating(waiting, answer)) again.push(waiting)
-      else refuse(waiting, answer)
+      const said = answers[index]
+      if (!(said instanceof StoreError)) answer(waiting, said as Verdict)
+      else if (isAnyAnswered && isWorthRepeating(waiting, said)) again.push(waiting)
+      else refuse(waiting, said)
     }
     if (again.length > 0) await writeBatch(again)
   }
@@ -123,7 +160,12 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
 
   function refuse(waiting: Waiting<Item, Verdict>, error: unknown): void {
     const isForgotten = waiting.answerLost && error instanceof StoreError && !error.answerLost
-    waiting.reject(isForgotten ? new StoreError(error.kind, error.message, { cause: error, answerLost: true }) : error)
+    const told = isForgotten ? new StoreError(error.kind, error.message, { cause: error, answerLost: true }) : error
+    try {
+      waiting.receiver.failed(waiting.context, told)
+    } catch (thrown) {
+      throwLater(thrown)
+    }
   }
 
   /** Deadlocks are tried again until time is up; a batch whose answer was lost, once. Both under the same owners. */
@@ -150,5 +192,12 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
     }
   }
 
-  return { submit, counts: () => ({ batches, items }) }
+  return { submit, send, counts: () => ({ batches, items }) }
+}
+
+/** Where it is seen: as an exception that nobody has caught. */
+function throwLater(error: unknown): void {
+  queueMicrotask(() => {
+    throw error
+  })
 }

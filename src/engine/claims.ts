@@ -2,15 +2,23 @@
  * Claims: from a delivery's arrival to its outcome. A turn stands in the lines of its rows and
  * messages, asks the store when it is first in all of them, and waits up to `lockWaitMs`.
  */
-import { type Claim, type ClaimVerdict, type MessageAddress, type PartVerdict, StoreError } from '../store/store.ts'
+import {
+  type Claim,
+  type ClaimVerdict,
+  type CompletedMessage,
+  type MessageAddress,
+  type PartVerdict,
+  StoreError,
+} from '../store/store.ts'
 import { withAliases } from './alias.ts'
+import type { Receiver } from './batches.ts'
 import type { Delivery, DeliveryOutcome } from './delivery.ts'
 import type { Engine } from './engine.ts'
 import { ClosedError, ReentryError } from './errors.ts'
 import { giveBack } from './give-back.ts'
-import { type Acquired, createHold, createHoldOfNothing } from './hold.ts'
+import { type Acquired, createHold, createHoldOfNothing, type HoldKeeper } from './hold.ts'
 import { createLines } from './lines.ts'
-import { lineOfMessage, type Plan, type PlannedPart, planDelivery } from './plan.ts'
+import { type Plan, type PlannedPart, planDelivery } from './plan.ts'
 import { createRemembered } from './remembered.ts'
 import { createReport, type OutcomeCounts } from './report.ts'
 import { runningNow } from './running.ts'
@@ -35,14 +43,9 @@ import {
   worst,
 } from './turn.ts'
 
-export interface ClaimWait {
-  readonly lockWaitMs: number
-  /** Where the store has not answered by then, the claim is refused rather than waited for. */
-  readonly answerWithinMs?: number | undefined
-}
-
 export interface Claims {
-  claim(delivery: Delivery, wait: ClaimWait): Promise<DeliveryOutcome>
+  /** `answerWithinMs`: where the store has not answered by then, the claim is refused rather than waited for. */
+  claim(delivery: Delivery, lockWaitMs: number, answerWithinMs?: number): Promise<DeliveryOutcome>
   /** Refuses everybody who waits, and all who come; those who hold go on. */
   stop(): void
   /** Resolves when nothing is in hand any more, and the store has answered every claim. */
@@ -66,18 +69,19 @@ export function createClaims(engine: Engine): Claims {
   let stopped = false
   let largestToken = 0
 
-  function claim(delivery: Delivery, wait: ClaimWait): Promise<DeliveryOutcome> {
+  function claim(delivery: Delivery, lockWaitMs: number, answerWithinMs?: number): Promise<DeliveryOutcome> {
     // Before the alias is asked: the provider's patience does not begin after it.
     const enteredAt = port.now()
-    if (options.alias) return withAliases(delivery, options.alias).then((named) => enter(named, wait, enteredAt))
-    return enter(delivery, wait, enteredAt)
+    if (!options.alias) return enter(delivery, enteredAt, lockWaitMs, answerWithinMs)
+    return withAliases(delivery, options.alias).then((named) => enter(named, enteredAt, lockWaitMs, answerWithinMs))
   }
 
   /** Rejects with what this throws. */
   function enter(
     delivery: Delivery,
-    { lockWaitMs, answerWithinMs }: ClaimWait,
     enteredAt: number,
+    lockWaitMs: number,
+    answerWithinMs: number | undefined,
   ): Promise<DeliveryOutcome> {
     return new Promise((resolve, reject) => {
       const plan = planDelivery(delivery, options.scope)
@@ -102,6 +106,9 @@ export function createClaims(engine: Engine): Claims {
         timer: undefined,
         giveUp: undefined,
         final: false,
+        request: undefined,
+        sentAt: 0,
+        leasesLeft: 0,
         resolve,
         reject,
       }
@@ -139,7 +146,7 @@ export function createClaims(engine: Engine): Claims {
     }
     waitForDeadline(turn)
     for (const part of turn.parts) {
-      for (const message of part.messages) if (isFirst(turn, message.line)) void look(message)
+      for (const message of part.messages) if (isFirst(turn, message.key)) void look(message)
     }
   }
 
@@ -171,8 +178,8 @@ export function createClaims(engine: Engine): Claims {
 
   /** Asks the store. The turn is first in all its lines, and keeps that place until the answer is in. */
   function ask(turn: Turn): void {
-    const sentAt = port.now()
-    const request: Claim = {
+    turn.sentAt = port.now()
+    turn.request = {
       owner: turn.owner,
       nodeId: options.nodeId,
       parts: turn.parts,
@@ -181,46 +188,46 @@ export function createClaims(engine: Engine): Claims {
       tokenAbove: largestToken,
     }
     asking += 1
-    engine.claims.submit(request).then(
-      (verdict) => {
-        asking -= 1
-        answered(turn, request, verdict, sentAt)
-        tellIfAllEnded()
-      },
-      (error: unknown) => {
-        asking -= 1
-        unanswered(turn, request, error)
-        tellIfAllEnded()
-      },
-    )
+    engine.claims.send(turn.request, receiver, turn)
+  }
+
+  const receiver: Receiver<ClaimVerdict, Turn> = {
+    answered(turn, verdict) {
+      asking -= 1
+      answered(turn, verdict)
+      tellIfAllEnded()
+    },
+    failed(turn, error) {
+      asking -= 1
+      unanswered(turn, error)
+      tellIfAllEnded()
+    },
   }
 
   function tellIfAllEnded(): void {
     if (holding + asking === 0) markAllEnded?.()
   }
 
-  function unanswered(turn: Turn, request: Claim, error: unknown): void {
-    if (error instanceof StoreError && error.answerLost) void giveBack(engine, request)
+  function unanswered(turn: Turn, error: unknown): void {
+    if (error instanceof StoreError && error.answerLost) void giveBack(engine, turn.request as Claim)
     if (turn.state !== 'gone') failed(turn, error)
   }
 
-  function answered(turn: Turn, request: Claim, verdict: ClaimVerdict, sentAt: number): void {
-    if (port.now() - sentAt >= options.staleAfterMs) {
+  function answered(turn: Turn, verdict: ClaimVerdict): void {
+    if (port.now() - turn.sentAt >= options.staleAfterMs) {
       const text = 'session-lock: the store answered a claim only after its lease had run out'
-      unanswered(turn, request, new StoreError('unreachable', text, { answerLost: true }))
-    } else if (turn.state === 'gone') void giveBack(engine, request)
-    else {
-      const answers = turn.parts.map((part, index) => ({ part, said: verdict[index] as PartVerdict }))
-      decided(turn, request, answers, sentAt)
-    }
+      unanswered(turn, new StoreError('unreachable', text, { answerLost: true }))
+    } else if (turn.state === 'gone') void giveBack(engine, turn.request as Claim)
+    else decided(turn, verdict)
   }
 
-  function decided(turn: Turn, request: Claim, answers: readonly Said[], sentAt: number): void {
-    const completed = answers.flatMap(({ said }) => said.completed)
+  function decided(turn: Turn, verdict: ClaimVerdict): void {
+    const answers = turn.parts.map((part, index) => ({ part, said: verdict[index] as PartVerdict }))
+    const completed = completedIn(verdict)
     for (const message of completed) noteCompleted(turn, message)
     noteHolders(answers)
-    if (answers.some(({ said }) => said.outcome === 'acquired')) acquire(turn, request, answers, sentAt)
-    else if (answers.some(({ said }) => said.outcome === 'held')) held(turn, answers)
+    if (verdict.some(isAcquired)) acquire(turn, answers)
+    else if (verdict.some(isHeld)) held(turn, answers)
     else finishWithout(turn)
     told.note(completed)
   }
@@ -233,7 +240,7 @@ export function createClaims(engine: Engine): Claims {
         if (!before || (said.outcome === 'held' && said.holder.owner === before.owner)) continue
         lines.forget(row.key)
         for (const key of before.messageKeys) {
-          const [first] = lines.inLine(lineOfMessage(key))
+          const [first] = lines.inLine(key)
           const message = first?.state === 'waiting' && messageOf(first, key)
           if (message) void look(message)
         }
@@ -270,14 +277,14 @@ export function createClaims(engine: Engine): Claims {
   /** What this process knows of a part that it cannot have now. */
   function reasonKnown(turn: Turn, part: PlannedPart): Reason {
     for (const message of part.messages) {
-      const other = lines.current(message.line)
+      const other = lines.current(message.key)
       if (other && other !== turn) return 'in_flight'
       for (const row of part.rows) if (lines.elsewhere(row.key)?.messageKeys.includes(message.key)) return 'in_flight'
     }
     return 'busy'
   }
 
-  function acquire(turn: Turn, request: Claim, answers: readonly Said[], sentAt: number): void {
+  function acquire(turn: Turn, answers: readonly Said[]): void {
     stopWaiting(turn)
     const acquired: Acquired[] = []
     for (const answer of answers) {
@@ -292,32 +299,42 @@ export function createClaims(engine: Engine): Claims {
     const parts = acquired.map(({ part }) => part)
     if (turn.completed.size > 0 || parts.length < turn.parts.length) keepParts(lines, turn, parts)
     turn.state = 'holding'
+    turn.leasesLeft = acquired.length
     holding += 1
-    let left = acquired.length
+    const { fresh, duplicates } = positions(turn, parts)
     const hold = createHold(engine, {
-      claim: request,
+      claim: turn.request as Claim,
       provider: turn.plan.provider,
       acquired,
-      ...positions(turn, parts),
+      fresh,
+      duplicates,
       withheld: withheldOf(turn),
-      sentAt,
-      freed(part, contended) {
-        told.afterwards(() => {
-          if (contended) for (const row of part.rows) lines.yieldTurn(row.key)
-          lines.leave(turn, parts.length === 1 ? turn.keys : lineKeys(part))
-        })
-      },
-      completed(messages) {
-        remembered.add(messages, options.retentionMs)
-        told.note(messages)
-      },
-      ended() {
-        left -= 1
-        if (left === 0) holding -= 1
-        tellIfAllEnded()
-      },
+      sentAt: turn.sentAt,
+      keeper,
+      of: turn,
     })
     turn.resolve({ outcome: 'acquired', hold })
+  }
+
+  const keeper: HoldKeeper<Turn> = {
+    freed(turn, part, contended) {
+      if (told.isBusy()) told.afterwards(() => free(turn, part, contended))
+      else free(turn, part, contended)
+    },
+    completed(messages) {
+      remembered.add(messages, options.retentionMs)
+      told.note(messages)
+    },
+    ended(turn) {
+      turn.leasesLeft -= 1
+      if (turn.leasesLeft === 0) holding -= 1
+      tellIfAllEnded()
+    },
+  }
+
+  function free(turn: Turn, part: PlannedPart, contended: boolean): void {
+    if (contended) for (const row of part.rows) lines.yieldTurn(row.key)
+    lines.leave(turn, turn.parts.length === 1 ? turn.keys : lineKeys(part))
   }
 
   /** Nothing is left to be handled: the rest, if there was any, is completed. */
@@ -384,4 +401,12 @@ export function createClaims(engine: Engine): Claims {
     },
     counts: () => ({ ...report.counts, waiting: waiting.size, holding }),
   }
+}
+
+const isAcquired = ({ outcome }: PartVerdict): boolean => outcome === 'acquired'
+const isHeld = ({ outcome }: PartVerdict): boolean => outcome === 'held'
+
+function completedIn(verdict: ClaimVerdict): readonly CompletedMessage[] {
+  const [first, second] = verdict
+  return first && !second ? first.completed : verdict.flatMap(({ completed }) => completed)
 }

@@ -78,6 +78,8 @@ export interface Hold {
   within<Result>(work: () => Result): Result
   /** Ends all leases. The second call changes nothing. Never rejects. */
   settle(result: HandlerResult): Promise<SettleResult>
+  /** The same, where nobody waits for it. */
+  end(result: HandlerResult): void
 }
 
 /** What became of a delivery. */

@@ -16,6 +16,7 @@ import {
 } from '../store/store.ts'
 import { type Batches, createBatches } from './batches.ts'
 import { createEvents, type Events } from './events.ts'
+import { createHeart, type Heart } from './heart.ts'
 import { createLog, type Log, type LogSubject } from './log.ts'
 import type { ResolvedOptions } from './options.ts'
 import type { Port } from './port.ts'
@@ -25,6 +26,8 @@ export interface Engine {
   readonly port: Port
   readonly log: Log
   readonly events: Events
+  /** When leases are renewed, expire, or are held for too long. */
+  readonly heart: Heart
   readonly claims: Batches<Claim, ClaimVerdict>
   /** Is this message completed? */
   readonly looks: Batches<MessageAddress, CompletedMessage | undefined>
@@ -47,6 +50,7 @@ export interface Engine {
 export function createEngine(options: ResolvedOptions): Engine {
   const { port } = options
   const log = createLog(options)
+  const heart = createHeart(port)
   const events = createEvents((error) => log.raw.error({ err: error }, 'failed in a listener of the lock'))
   let opened: { store: Store; opened: boolean } | undefined
   let opening: Promise<Store> | undefined
@@ -98,6 +102,7 @@ export function createEngine(options: ResolvedOptions): Engine {
     port,
     log,
     events,
+    heart,
     claims: batches<Claim, ClaimVerdict>((to, claims) => to.claim(claims), addClaimKeys),
     looks: batches<MessageAddress, CompletedMessage | undefined>(lookAt, ({ key }, keys) => keys.push(key)),
     renewals: batches<Renewal, RenewalVerdict>((to, renewals) => to.renew(renewals), addRowKeys),
@@ -120,12 +125,13 @@ export function createEngine(options: ResolvedOptions): Engine {
       storeErrors += 1
       log.storeError(during, error, subject)
       const kind = error instanceof StoreError ? error.kind : 'unknown'
-      events.emit('store_error', () => ({ during, kind, error, nodeId: options.nodeId }))
+      events.emit('store_error', { during, kind, error, nodeId: options.nodeId })
     },
     storeErrors: () => storeErrors,
     isClosed: () => closed,
     async close() {
       closed = true
+      heart.stop()
       await opening?.catch(() => undefined)
       if (opened?.opened) await opened.store.close()
     },

@@ -43,8 +43,10 @@ export type Listener<Name extends EventName> = (event: LockEvents[Name]) => void
 export interface Events {
   on<Name extends EventName>(name: Name, listener: Listener<Name>): void
   off<Name extends EventName>(name: Name, listener: Listener<Name>): void
-  /** Builds the event only where somebody listens. A listener that throws is reported, and stops nothing. */
-  emit<Name extends EventName>(name: Name, event: () => LockEvents[Name]): void
+  /** Does anybody listen? Else the event need not be made. */
+  isHeard(name: EventName): boolean
+  /** A listener that throws is reported, and stops nothing. */
+  emit<Name extends EventName>(name: Name, event: LockEvents[Name]): void
 }
 
 export function createEvents(report: (error: unknown) => void): Events {
@@ -52,13 +54,11 @@ export function createEvents(report: (error: unknown) => void): Events {
   return {
     on: (name, listener) => void emitter.on(name, listener),
     off: (name, listener) => void emitter.off(name, listener),
+    isHeard: (name) => emitter.listenerCount(name) > 0,
     emit(name, event) {
-      const listeners = emitter.listeners(name)
-      if (listeners.length === 0) return
-      const payload = event()
-      for (const listener of listeners) {
+      for (const listener of emitter.listeners(name)) {
         try {
-          ;(listener as Listener<typeof name>)(payload)
+          ;(listener as Listener<typeof name>)(event)
         } catch (error) {
           report(error)
         }

@@ -12,27 +12,33 @@ import {
   type SettlementVerdict,
   StoreError,
 } from '../store/store.ts'
+import type { Receiver } from './batches.ts'
 import type { HandlerResult, Hold, SettleResult, Withheld } from './delivery.ts'
 import type { Engine } from './engine.ts'
 import { LeaseLostError } from './errors.ts'
+import type { Beating } from './heart.ts'
 import type { Lease } from './lease.ts'
 import type { LogSubject } from './log.ts'
 import type { PlannedPart } from './plan.ts'
-import { pause, type Timer } from './port.ts'
+import { pause } from './port.ts'
 import { runWithin } from './running.ts'
 import { positions, type Turn } from './turn.ts'
 
 /** One lease from the inside. A class for its lazy signal: most handlers never look at it. */
 class HeldLease implements Lease {
+  readonly holder: HeldLeases
   readonly part: PlannedPart
   readonly owner: string
   readonly fencingToken: number
   readonly takeover: boolean
   readonly rows: readonly RowHeld[]
   lost: LeaseLostError | undefined
+  /** What is being written of it. */
+  settlement: Settlement | undefined
   #abort: AbortController | undefined
 
-  constructor({ part, fencingToken, takeover }: Acquired, owner: string) {
+  constructor(holder: HeldLeases, { part, fencingToken, takeover }: Acquired, owner: string) {
+    this.holder = holder
     this.part = part
     this.owner = owner
     this.fencingToken = fencingToken
@@ -74,7 +80,22 @@ export interface Acquired {
   readonly takeover: boolean
 }
 
-export interface HoldInput {
+/** One for many holds: closures of its own for each would cost more than the claim. */
+export interface HoldKeeper<Of> {
+  /**
+   * A lease has ended or is lost: its rows and messages are free for the next in this process, or, where it is
+   * contended, also for another process that waits for them.
+   */
+  freed(of: Of, part: PlannedPart, contended: boolean): void
+  /** Messages are settled as completed: whoever waits with the same message is answered. */
+  completed(messages: readonly CompletedMessage[]): void
+  /** Nothing more will be tried for one of the leases: it is settled, lost or given up. */
+  ended(of: Of): void
+  /** Set where the messages came out of the queue: what becomes of them there, by the handler's result. */
+  step?(of: Of, result: HandlerResult): { readonly step: QueueStep; readonly retentionMs: number }
+}
+
+export interface HoldInput<Of> {
   readonly claim: Claim
   readonly provider: string
   readonly acquired: readonly Acquired[]
@@ -83,17 +104,9 @@ export interface HoldInput {
   readonly withheld: Withheld | null
   /** When the claim was sent, by the process's own clock. */
   readonly sentAt: number
-  /**
-   * A lease has ended or is lost: its rows and messages are free for the next in this process, or, where it is
-   * contended, also for another process that waits for them.
-   */
-  freed(part: PlannedPart, contended: boolean): void
-  /** Set where the messages came out of the queue: what becomes of them there, by the handler's result. */
-  step?(result: HandlerResult): { readonly step: QueueStep; readonly retentionMs: number }
-  /** Messages are settled as completed: whoever waits with the same message is answered. */
-  completed(messages: readonly CompletedMessage[]): void
-  /** Nothing more will be tried for this lease: it is settled, lost or given up. */
-  ended(lease: Lease): void
+  /** Who is told what becomes of the leases, and of what. */
+  readonly keeper: HoldKeeper<Of>
+  readonly of: Of
 }
 
 /** Also what re-entry is recognised by: which rows are in these hands. */
@@ -103,25 +116,29 @@ export interface LiveHold extends Hold {
 }
 
 /** A class, as closures of its own for each message would cost more than the claim. */
-class HeldLeases implements LiveHold {
+class HeldLeases implements LiveHold, Beating {
   readonly leases: readonly HeldLease[]
   readonly #engine: Engine
-  readonly #input: HoldInput
+  readonly #input: HoldInput<unknown>
   readonly #acquiredAt: number
   #expiresAt = 0
   #renewAt = 0
   #renewing = false
+  #result: HandlerResult | undefined
   #settling: Promise<SettleResult> | undefined
-  #timer: Timer | undefined
+  /** How many leases have not been settled yet, and what became of the others. */
+  #unsettledLeases = 0
+  #worst: SettleResult = 'settled'
+  #markSettled: ((result: SettleResult) => void) | undefined
   #signal: AbortSignal | undefined
 
-  constructor(engine: Engine, input: HoldInput) {
-    this.leases = input.acquired.map((one) => new HeldLease(one, input.claim.owner))
+  constructor(engine: Engine, input: HoldInput<unknown>) {
+    this.leases = input.acquired.map((one) => new HeldLease(this, one, input.claim.owner))
     this.#engine = engine
     this.#input = input
     this.#acquiredAt = engine.port.now()
     this.#givenSince(input.sentAt)
-    if (this.leases.length > 0) this.#arm()
+    if (this.leases.length > 0) engine.heart.add(this)
   }
 
   get fresh(): readonly number[] {
@@ -134,7 +151,9 @@ class HeldLeases implements LiveHold {
     return this.#input.withheld
   }
   get fencingToken(): number {
-    return this.leases.reduce((largest, lease) => Math.max(largest, lease.fencingToken), 0)
+    let largest = 0
+    for (const lease of this.leases) largest = Math.max(largest, lease.fencingToken)
+    return largest
   }
   get signal(): AbortSignal {
     const [first, second] = this.leases
@@ -147,13 +166,28 @@ class HeldLeases implements LiveHold {
   }
 
   holds(rowKey: string): string | undefined {
-    if (this.#settling) return undefined
+    if (this.#result) return undefined
     return this.leases.find((lease) => !lease.lost && lease.rows.some((row) => row.key === rowKey))?.name
   }
 
   settle(result: HandlerResult): Promise<SettleResult> {
-    this.#settling ??= this.#settle(result)
+    this.end(result)
+    this.#settling ??= new Promise((resolve) => {
+      if (this.#unsettledLeases === 0) resolve(this.#worst)
+      else this.#markSettled = resolve
+    })
     return this.#settling
+  }
+
+  end(result: HandlerResult): void {
+    if (this.#result) return
+    this.#result = result
+    this.#unsettledLeases = this.leases.length
+    this.#engine.heart.remove(this)
+    for (const lease of this.leases) {
+      lease.settlement = this.#settlementOf(lease, result)
+      this.#engine.settlements.send(lease.settlement, SETTLER, lease)
+    }
   }
 
   #subjectOf(...leases: readonly HeldLease[]): LogSubject {
@@ -168,8 +202,9 @@ class HeldLeases implements LiveHold {
   #lose(lease: HeldLease, loss: 'refused' | 'expired' | 'max_hold'): void {
     lease.lose(new LeaseLostError(loss))
     this.#engine.log.lost(this.#subjectOf(lease), loss)
-    this.#engine.events.emit('lease_lost', () => ({ ...this.#eventOf(lease), loss }))
-    this.#input.freed(lease.part, false)
+    const { events } = this.#engine
+    if (events.isHeard('lease_lost')) events.emit('lease_lost', { ...this.#eventOf(lease), loss })
+    this.#input.keeper.freed(this.#input.of, lease.part, false)
   }
 
   #isAnyLive(): boolean {
@@ -184,30 +219,25 @@ class HeldLeases implements LiveHold {
     this.#renewAt = sentAt + staleAfterMs / 3
   }
 
-  /** One timer a hold: whatever comes first of renewal, expiry and `maxHoldMs`. */
-  #arm(): void {
-    const { port, options } = this.#engine
-    const renewAt = options.renew && !this.#renewing ? this.#renewAt : Number.POSITIVE_INFINITY
-    const at = Math.min(renewAt, this.#expiresAt, this.#acquiredAt + options.maxHoldMs)
-    this.#timer = port.after(Math.max(0, at - port.now()), () => this.#beat())
+  /** Whatever comes first of renewal, expiry and `maxHoldMs`. */
+  get dueAt(): number {
+    const { renew, maxHoldMs } = this.#engine.options
+    const renewAt = renew && !this.#renewing ? this.#renewAt : Number.POSITIVE_INFINITY
+    return Math.min(renewAt, this.#expiresAt, this.#acquiredAt + maxHoldMs)
   }
 
-  #beat(): void {
-    if (this.#settling) return
-    const { port, options } = this.#engine
-    const now = port.now()
-    const isTooLong = now >= this.#acquiredAt + options.maxHoldMs
-    const loss = now >= this.#expiresAt ? 'expired' : isTooLong ? 'max_hold' : undefined
+  beat(until: number): void {
+    const { heart, options } = this.#engine
+    const isTooLong = until >= this.#acquiredAt + options.maxHoldMs
+    const loss = until >= this.#expiresAt ? 'expired' : isTooLong ? 'max_hold' : undefined
     if (loss) {
+      heart.remove(this)
       for (const lease of this.leases) if (!lease.lost) this.#lose(lease, loss)
-      return
-    }
-    if (options.renew && !this.#renewing && now >= this.#renewAt) void this.#renew(now)
-    this.#arm()
+    } else if (options.renew && !this.#renewing && until >= this.#renewAt) void this.#renew(this.#engine.port.now())
   }
 
   async #renew(sentAt: number): Promise<void> {
-    const { port, options, renewals } = this.#engine
+    const { port, options, renewals, heart } = this.#engine
     const { staleAfterMs } = options
     const { owner } = this.#input.claim
     const held = this.leases.filter((lease) => !lease.lost)
@@ -215,7 +245,7 @@ class HeldLeases implements LiveHold {
     this.#renewing = true
     try {
       const verdict = await renewals.submit({ owner, rows, staleAfterMs })
-      if (this.#settling) return
+      if (this.#result) return
       const refused = new Set(rows.filter((_, index) => !verdict[index]).map((row) => row.key))
       for (const lease of held) {
         if (!lease.lost && lease.rows.some((row) => refused.has(row.key))) this.#lose(lease, 'refused')
@@ -226,53 +256,44 @@ class HeldLeases implements LiveHold {
       this.#renewAt = port.now() + staleAfterMs / 15
     }
     this.#renewing = false
-    this.#timer?.cancel()
-    if (!this.#settling && this.#isAnyLive()) this.#arm()
+    heart.remove(this)
+    if (!this.#result && this.#isAnyLive()) heart.add(this)
   }
 
-  #settle(result: HandlerResult): Promise<SettleResult> {
-    this.#timer?.cancel()
-    const [first, second] = this.leases
-    if (first && !second) return this.#settleLease(first, result)
-    return Promise.all(this.leases.map((lease) => this.#settleLease(lease, result))).then((results) => {
-      if (results.includes('unsettled')) return 'unsettled'
-      return results.includes('lost') ? 'lost' : 'settled'
-    })
+  settled(lease: HeldLease, verdict: SettlementVerdict): void {
+    const settled = this.#conclude(lease, verdict)
+    this.#input.keeper.ended(this.#input.of)
+    this.#note(settled)
   }
 
-  #settleLease(lease: HeldLease, result: HandlerResult): Promise<SettleResult> {
-    const settlement = this.#settlementOf(lease, result)
-    return this.#engine.settlements.submit(settlement).then(
-      (verdict) => {
-        const settled = this.#conclude(lease, result, settlement, verdict)
-        this.#input.ended(lease)
-        return settled
-      },
-      (error: unknown) => this.#unsettled(lease, result, settlement, error),
-    )
-  }
-
-  #unsettled(lease: HeldLease, result: HandlerResult, settlement: Settlement, error: unknown): 'unsettled' {
+  unsettled(lease: HeldLease, error: unknown): void {
     this.#engine.storeFailed('settle a lease', error, this.#subjectOf(lease))
     // What the database refuses to write once it refuses again: then at least the session is free.
     const isRefused = error instanceof StoreError && error.kind === 'data'
-    const rest: Settlement = isRefused ? { ...settlement, messages: [], outcome: 'released' } : settlement
-    void this.#settleLater(lease, result, rest).finally(() => this.#input.ended(lease))
-    return 'unsettled'
+    if (isRefused) lease.settlement = { ...(lease.settlement as Settlement), messages: [], outcome: 'released' }
+    void this.#settleLater(lease).finally(() => this.#input.keeper.ended(this.#input.of))
+    this.#note('unsettled')
+  }
+
+  #note(settled: SettleResult): void {
+    if (settled === 'unsettled' || this.#worst === 'settled') this.#worst = settled
+    this.#unsettledLeases -= 1
+    if (this.#unsettledLeases === 0) this.#markSettled?.(this.#worst)
   }
 
   /**
    * The store is down while a handler has finished: an expired lease that nobody took can still be
    * settled, so it is tried until `maxHoldMs` is over. Meanwhile the line moves on when the lease runs out.
    */
-  async #settleLater(lease: HeldLease, result: HandlerResult, settlement: Settlement): Promise<void> {
+  async #settleLater(lease: HeldLease): Promise<void> {
     const { port, options, settlements, log, isClosed } = this.#engine
+    const settlement = lease.settlement as Settlement
     const until = port.now() + options.maxHoldMs
     for (let waitMs = 50; port.now() < until && !isClosed(); waitMs = Math.min(waitMs * 2, 2000)) {
       await pause(port, waitMs)
       if (!lease.lost && port.now() >= this.#expiresAt) this.#lose(lease, 'expired')
       try {
-        this.#conclude(lease, result, settlement, await settlements.submit(settlement))
+        this.#conclude(lease, await settlements.submit(settlement))
         return
       } catch (error) {
         log.raw.debug({ err: error, owner: lease.owner }, 'failed to settle a lease; trying again')
@@ -283,51 +304,60 @@ class HeldLeases implements LiveHold {
 
   #settlementOf(lease: HeldLease, result: HandlerResult): Settlement {
     const { nodeId, retentionMs } = this.#engine.options
+    const { keeper, of } = this.#input
     const { messages } = lease.part
-    return {
+    const isFailed = result.status === 'failed'
+    const settlement: Settlement = {
       retentionMs,
-      ...this.#input.step?.(result),
       owner: lease.owner,
       nodeId,
       rows: lease.rows,
       messages,
       outcome: messages.length === 0 ? 'released' : result.status,
-      error:
-        result.status === 'failed' ? String(result.error instanceof Error ? result.error.message : result.error) : null,
-      response: result.status === 'completed' ? (result.response ?? null) : null,
+      error: isFailed ? String(result.error instanceof Error ? result.error.message : result.error) : null,
+      response: isFailed ? null : (result.response ?? null),
     }
+    return keeper.step ? { ...settlement, ...keeper.step(of, result) } : settlement
   }
 
-  #conclude(
-    lease: HeldLease,
-    result: HandlerResult,
-    written: Settlement,
-    verdict: SettlementVerdict,
-  ): 'settled' | 'lost' {
+  #conclude(lease: HeldLease, verdict: SettlementVerdict): 'settled' | 'lost' {
     const { log, events, port } = this.#engine
+    const { keeper, of } = this.#input
+    const result = this.#result as HandlerResult
+    const { outcome, messages, response } = lease.settlement as Settlement
     if (verdict === 'lost') {
       if (!lease.lost) this.#lose(lease, 'refused')
       return 'lost'
     }
     const heldMs = port.now() - this.#acquiredAt
     if (result.status === 'completed') {
-      log.released(() => this.#subjectOf(lease), heldMs)
-      events.emit('released', () => ({ ...this.#eventOf(lease), heldMs }))
-      if (written.outcome === 'completed') {
-        this.#input.completed(written.messages.map(({ key }) => ({ key, response: written.response })))
-      }
+      if (log.isDebug()) log.released(this.#subjectOf(lease), heldMs)
+      if (events.isHeard('released')) events.emit('released', { ...this.#eventOf(lease), heldMs })
+      if (outcome === 'completed') keeper.completed(messages.map(({ key }) => ({ key, response })))
     } else {
       const { error } = result
       log.failed(this.#subjectOf(lease), heldMs, error)
-      events.emit('failed', () => ({ ...this.#eventOf(lease), heldMs, error }))
+      if (events.isHeard('failed')) events.emit('failed', { ...this.#eventOf(lease), heldMs, error })
     }
-    if (!lease.lost) this.#input.freed(lease.part, verdict === 'contended')
+    if (!lease.lost) keeper.freed(of, lease.part, verdict === 'contended')
     return 'settled'
   }
 }
 
-export function createHold(engine: Engine, input: HoldInput): LiveHold {
-  return new HeldLeases(engine, input)
+/** Where the store's word on a settlement goes. */
+const SETTLER: Receiver<SettlementVerdict, HeldLease> = {
+  answered: (lease, verdict) => lease.holder.settled(lease, verdict),
+  failed: (lease, error) => lease.holder.unsettled(lease, error),
+}
+
+export function createHold<Of>(engine: Engine, input: HoldInput<Of>): LiveHold {
+  return new HeldLeases(engine, input as HoldInput<unknown>)
+}
+
+const NOBODY: HoldKeeper<undefined> = {
+  freed: () => undefined,
+  completed: () => undefined,
+  ended: () => undefined,
 }
 
 /** For a handler that runs without any lease: the store is down and the user chose that over a 503, or nothing is left to key on. */
@@ -340,8 +370,7 @@ export function createHoldOfNothing(engine: Engine, turn: Turn): LiveHold {
     ...positions(turn, turn.plan.parts),
     withheld: null,
     sentAt: engine.port.now(),
-    freed: () => undefined,
-    completed: () => undefined,
-    ended: () => undefined,
+    keeper: NOBODY,
+    of: undefined,
   })
 }

@@ -147,7 +147,7 @@ export function createLock(options: SessionLockOptions): SessionLock {
     log: resolved.logger,
     run,
     claim: (delivery, { lockWaitMs = resolved.lockWaitMs, answerWithinMs } = {}) =>
-      claims.claim(delivery, { lockWaitMs, answerWithinMs }),
+      claims.claim(delivery, lockWaitMs, answerWithinMs),
     ready: async () => void (await engine.store()),
     ...createInspection(engine, claims),
     on(name, listener) {

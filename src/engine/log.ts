@@ -10,11 +10,13 @@ export interface LogSubject {
 }
 
 export interface Log {
-  acquired(subject: () => LogSubject, waitedMs: number): void
+  /** Is what happens all the time logged too? */
+  isDebug(): boolean
+  acquired(subject: LogSubject, waitedMs: number): void
   takeover(subject: LogSubject, from: { nodeId: string | null; silentForMs: number }, waitedMs: number): void
   duplicate(subject: LogSubject, of: 'completed' | 'in_flight', waitedMs: number): void
   busy(subject: LogSubject, waitedMs: number): void
-  released(subject: () => LogSubject, heldMs: number): void
+  released(subject: LogSubject, heldMs: number): void
   failed(subject: LogSubject, heldMs: number, error: unknown): void
   lost(subject: LogSubject, loss: string): void
   /** `during`: what we failed to do; `subject`: for whom, where it was for one claim. */
@@ -38,9 +40,9 @@ export function createLog(options: ResolvedOptions): Log {
   })
   const round = Math.round
   return {
+    isDebug: () => logger.isLevelEnabled('debug'),
     acquired(subject, waitedMs) {
-      if (logger.isLevelEnabled('debug'))
-        logger.debug({ ...fields(subject()), waitedMs: round(waitedMs) }, 'acquired (new)')
+      logger.debug({ ...fields(subject), waitedMs: round(waitedMs) }, 'acquired (new)')
     },
     takeover(subject, from, waitedMs) {
       const details = { ageMs: round(from.silentForMs), from: from.nodeId, waitedMs: round(waitedMs) }
@@ -53,7 +55,7 @@ export function createLog(options: ResolvedOptions): Log {
       logger.info({ ...fields(subject), waitedMs: round(waitedMs) }, 'session busy')
     },
     released(subject, heldMs) {
-      if (logger.isLevelEnabled('debug')) logger.debug({ ...fields(subject()), heldMs: round(heldMs) }, 'released')
+      logger.debug({ ...fields(subject), heldMs: round(heldMs) }, 'released')
     },
     failed(subject, heldMs, error) {
       const details = { ...fields(subject), heldMs: round(heldMs), err: error }

@@ -8,13 +8,6 @@ import { fingerprintKey, messageKey, namedSessionKey, partsOfKey, requireId, ses
 export interface PlannedMessage extends MessageRef {
   /** Where it stands in the delivery. */
   readonly position: number
-  /** The line that it stands in: apart from that of the row which guards it. */
-  readonly line: string
-}
-
-/** The line of a message. */
-export function lineOfMessage(messageKey: string): string {
-  return `#${messageKey}`
 }
 
 /** A part of the claim, with where its messages stand in the delivery. */
@@ -133,13 +126,13 @@ function messageRef(
   const { id, device } = ids
   if (id !== null) {
     const key = messageKey(provider, device, id, ids.within)
-    return { key, home: home ?? key, provider, device, id, position, line: lineOfMessage(key) }
+    return { key, home: home ?? key, provider, device, id, position }
   }
   if (content === undefined || content === null || content === '') return undefined
   const key = fingerprintKey(provider, device, ids.prospect ?? ids.group, content)
   const hash = partsOfKey(key)?.[2] ?? key
   const retentionMs = FINGERPRINT_RETENTION_MS
-  return { key, home: home ?? key, provider, device, id: hash, retentionMs, position, line: lineOfMessage(key) }
+  return { key, home: home ?? key, provider, device, id: hash, retentionMs, position }
 }
 
 /** The rows of a message's session, under every name it goes by. */

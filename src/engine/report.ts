@@ -54,21 +54,21 @@ export function createReport(engine: Engine): Report {
         counts.takeovers += 1
         log.takeover(subjectOf(turn, [part]), takeover, waitedMs)
         const from = { fromNodeId: takeover.nodeId, ageMs: takeover.silentForMs }
-        events.emit('takeover', () => ({ ...eventOf(turn, [part]), ...from, fencingToken }))
-      } else log.acquired(() => subjectOf(turn, [part]), waitedMs)
-      events.emit('acquired', () => ({ ...eventOf(turn, [part]), fencingToken, waitedMs }))
+        if (events.isHeard('takeover')) events.emit('takeover', { ...eventOf(turn, [part]), ...from, fencingToken })
+      } else if (log.isDebug()) log.acquired(subjectOf(turn, [part]), waitedMs)
+      if (events.isHeard('acquired')) events.emit('acquired', { ...eventOf(turn, [part]), fencingToken, waitedMs })
     },
     duplicate(turn, of) {
       const waitedMs = port.now() - turn.enteredAt
       counts.duplicates += 1
       log.duplicate(subjectOf(turn, turn.plan.parts), of, waitedMs)
-      events.emit('duplicate', () => ({ ...eventOf(turn, turn.plan.parts), of, waitedMs }))
+      if (events.isHeard('duplicate')) events.emit('duplicate', { ...eventOf(turn, turn.plan.parts), of, waitedMs })
     },
     busy(turn) {
       const waitedMs = port.now() - turn.enteredAt
       counts.busy += 1
       log.busy(subjectOf(turn, turn.plan.parts), waitedMs)
-      events.emit('busy', () => ({ ...eventOf(turn, turn.plan.parts), waitedMs }))
+      if (events.isHeard('busy')) events.emit('busy', { ...eventOf(turn, turn.plan.parts), waitedMs })
     },
     failed(turn, error) {
       engine.storeFailed('claim', error, subjectOf(turn, turn.plan.parts))

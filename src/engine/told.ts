@@ -1,12 +1,14 @@
 /** Who waits with a message that turns out to be completed is told: answered, or left to wait for the rest of its delivery. */
 import type { CompletedMessage } from '../store/store.ts'
 import type { Lines } from './lines.ts'
-import { lineOfMessage, type PlannedPart } from './plan.ts'
+import type { PlannedPart } from './plan.ts'
 import { isCompleted, linesOf, noteCompleted, type Turn } from './turn.ts'
 
 export interface Told {
   /** These messages are completed: everybody who waits with one of them is told. */
   note(completed: readonly CompletedMessage[]): void
+  /** Is somebody to be told still? */
+  isBusy(): boolean
   /** Does it once they are told, so that none of them asks the store for what is known here. */
   afterwards(work: () => void): void
 }
@@ -35,7 +37,7 @@ export function createTold(lines: Lines<Turn>, finish: (turn: Turn) => void): To
   return {
     note(completed) {
       for (const message of completed) {
-        for (const turn of lines.inLine(lineOfMessage(message.key))) {
+        for (const turn of lines.inLine(message.key)) {
           if (turn.state !== 'waiting') continue
           noteCompleted(turn, message)
           if (noted.size === 0) queueMicrotask(tellAll)
@@ -43,10 +45,8 @@ export function createTold(lines: Lines<Turn>, finish: (turn: Turn) => void): To
         }
       }
     },
-    afterwards(work) {
-      if (noted.size === 0) work()
-      else later.push(work)
-    },
+    isBusy: () => noted.size > 0,
+    afterwards: (work) => void later.push(work),
   }
 }
 

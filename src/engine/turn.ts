@@ -1,5 +1,5 @@
 /** A turn: one claim on its way, from the delivery's arrival to its outcome. */
-import type { CompletedMessage, PartVerdict } from '../store/store.ts'
+import type { Claim, CompletedMessage, PartVerdict } from '../store/store.ts'
 import type { DeliveryOutcome, Withheld } from './delivery.ts'
 import type { HeldElsewhere, Waiter } from './lines.ts'
 import type { Plan, PlannedMessage, PlannedPart } from './plan.ts'
@@ -29,6 +29,11 @@ export interface Turn extends Waiter {
   giveUp: Timer | undefined
   /** Time is up: what is free is taken, nothing is waited for. */
   final: boolean
+  /** What the store is being asked, or was asked last, and since when. */
+  request: Claim | undefined
+  sentAt: number
+  /** How many of its leases have not ended. */
+  leasesLeft: number
   readonly resolve: (outcome: DeliveryOutcome) => void
   readonly reject: (error: unknown) => void
 }
@@ -36,12 +41,13 @@ export interface Turn extends Waiter {
 /** A refused message is worth sending again after this long. */
 export const RETRY_AFTER_MS = 2000
 
-/** The lines a part stands in: its rows' and its messages'. */
+/** The lines a part stands in: its rows' and its messages'. Where a message is a row itself, they are one line. */
 export function lineKeys(part: PlannedPart): string[] {
+  const [row, second] = part.rows
   const keys: string[] = []
-  for (const row of part.rows) keys.push(row.key)
-  for (const message of part.messages) keys.push(message.line)
-  return keys
+  for (const { key } of part.rows) keys.push(key)
+  for (const { key } of part.messages) if (second || key !== row?.key) keys.push(key)
+  return second ? [...new Set(keys)] : keys
 }
 
 /** The lines of several parts. */

@@ -2,19 +2,19 @@
  * From a request to a handler that holds its messages, or to an answer of ours: the same steps in every
  * framework, over its {@link Exchange}.
  */
-import type { Delivery, DeliveryMessage, DeliveryOutcome, Hold } from '../engine/delivery.ts'
+import type { Delivery, DeliveryOutcome, Hold } from '../engine/delivery.ts'
 import { KeyError } from '../engine/errors.ts'
-import type { Lease } from '../engine/lease.ts'
 import { createLock, type SessionLock } from '../engine/lock.ts'
 import type { SessionLockOptions } from '../engine/options.ts'
 import { trackHandlers } from '../engine/running.ts'
 import type { IncomingDelivery } from '../providers/provider.ts'
 import { waitFor } from './deadline.ts'
 import { type Answer, duplicateAnswer, handshakeAnswer, refuse, refuseError } from './decision.ts'
-import type { Exchange, RequestLock } from './exchange.ts'
+import type { Exchange, ExchangeRead } from './exchange.ts'
 import { type HandlerRun, watchHandler } from './finish.ts'
 import { createReceiver, type ReceivedDelivery, type Receiver, takesMethod } from './receive.ts'
 import { type ReplayPolicy, replayPolicy } from './replay-policy.ts'
+import { createShown, runOf } from './shown.ts'
 
 /** The part of a lock that the middleware uses. */
 export type ClaimingLock = Pick<SessionLock, 'claim' | 'options' | 'log'>
@@ -23,12 +23,6 @@ export type ClaimingLock = Pick<SessionLock, 'claim' | 'options' | 'log'>
 export type Claimed = 'untouched' | 'answered' | { readonly hold: Hold; readonly run: HandlerRun }
 
 export type Claimer = (exchange: Exchange) => Promise<Claimed>
-
-/** The run that a request is in already, where an earlier middleware has claimed it. */
-export function runOf(request: object): HandlerRun | undefined {
-  const { sessionLock: shown } = request as { sessionLock?: unknown }
-  return shown instanceof ShownLock ? shown.run : undefined
-}
 
 /** Is this a request that can bring messages, and not claimed yet? All others pass untouched. */
 export function isClaimable({ options }: ClaimingLock, request: object, method: string | undefined): boolean {
@@ -75,41 +69,49 @@ function openedLock(options: SessionLockOptions): SessionLock {
   return lock
 }
 
+const UNTOUCHED = Promise.resolve('untouched' as const)
+const ANSWERED = Promise.resolve('answered' as const)
+
 /** Makes what claims for one mount of the middleware. Throws an `OptionsError` for options that cannot work. */
 export function createClaimer(lock: ClaimingLock): Claimer {
   const receive: Receiver = createReceiver(lock.options, lock.log)
 
-  return async (exchange) => {
-    const reading = exchange.read()
-    const read = reading instanceof Promise ? await reading : reading
+  return (exchange) => {
+    try {
+      const reading = exchange.read()
+      return reading instanceof Promise ? reading.then((read) => received(exchange, read)) : received(exchange, reading)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  function received(exchange: Exchange, read: ExchangeRead): Promise<Claimed> {
     if ('refusal' in read) return refuseWith(exchange, read.refusal, 'failed to read the body', read.cause)
-    const received = receive(read.incoming)
-    switch (received.outcome) {
+    const { incoming } = read
+    const told = receive(incoming)
+    switch (told.outcome) {
       case 'untouched':
-        return 'untouched'
+        return UNTOUCHED
       case 'handshake':
-        exchange.send(handshakeAnswer(received.answer))
-        return 'answered'
+        exchange.send(handshakeAnswer(told.answer))
+        return ANSWERED
       case 'unsigned': {
-        const what = `failed to verify the signature of a ${received.provider} delivery`
+        const what = `failed to verify the signature of a ${told.provider} delivery`
         return refuseWith(exchange, refuse('invalid-signature'), what)
       }
       case 'unreadable':
-        return refuseWith(exchange, refuse('invalid-key', received), `failed to read a ${received.provider} delivery`)
+        return refuseWith(exchange, refuse('invalid-key', told), `failed to read a ${told.provider} delivery`)
     }
-    let outcome: DeliveryOutcome
-    try {
-      outcome = await lock.claim(received.delivery, waitFor(received.preset, lock.options))
-    } catch (error) {
-      return refuseWith(exchange, refusalOf(error, received.delivery))
-    }
-    return decided(exchange, received, outcome, read.incoming)
+    return lock.claim(told.delivery, waitFor(told.preset, lock.options)).then(
+      (outcome) => decided(exchange, told, outcome, incoming),
+      (error: unknown) => refuseWith(exchange, refusalOf(error, told.delivery)),
+    )
   }
 
-  function refuseWith(exchange: Exchange, refusal: Answer, what?: string, error?: unknown): 'answered' {
+  function refuseWith(exchange: Exchange, refusal: Answer, what?: string, error?: unknown): Promise<'answered'> {
     if (what) lock.log.warn({ status: refusal.status, ...(error ? { reason: typeOf(error) } : {}) }, what)
     exchange.send(refusal)
-    return 'answered'
+    return ANSWERED
   }
 
   function decided(
@@ -167,54 +169,8 @@ function enter(
   if (withheld) exchange.force(refuse(withheld.reason === 'busy' ? 'busy' : 'in-flight', withheld))
   if (policy.captures) exchange.capture()
   const run = watchHandler(exchange, { hold, staleAfterMs, isSuccess, log: lock.log, toStore: policy.toStore })
-  const shown = new ShownLock(delivery, hold, run)
-  // Of two middlewares that meet it, the second one sees by this that it is claimed.
-  ;(exchange.request as { sessionLock?: RequestLock }).sessionLock = shown
-  exchange.show(shown)
+  exchange.show(createShown(exchange.request, delivery, hold, run))
   return run
-}
-
-/** A class, as an object literal with a getter has a shape of its own each time, which costs more than the claim. */
-class ShownLock implements RequestLock {
-  readonly provider: string
-  readonly messages: readonly DeliveryMessage[]
-  readonly duplicates: readonly DeliveryMessage[]
-  readonly leases: readonly Lease[]
-  readonly fencingToken: number
-  readonly #run: HandlerRun
-  readonly #hold: Hold
-  /** Often taken out: `const { waitUntil } = req.sessionLock`. */
-  #waitUntil: RequestLock['waitUntil'] | undefined
-  #fail: RequestLock['fail'] | undefined
-
-  constructor({ provider, messages }: Delivery, hold: Hold, run: HandlerRun) {
-    this.provider = provider
-    this.messages = hold.fresh.length === messages.length ? messages : at(messages, hold.fresh)
-    this.duplicates = at(messages, hold.duplicates)
-    this.leases = hold.leases
-    this.fencingToken = hold.fencingToken
-    this.#run = run
-    this.#hold = hold
-  }
-
-  get signal(): AbortSignal {
-    return this.#hold.signal
-  }
-  get run(): HandlerRun {
-    return this.#run
-  }
-  get waitUntil(): RequestLock['waitUntil'] {
-    this.#waitUntil ??= (promise) => this.#run.waitUntil(promise)
-    return this.#waitUntil
-  }
-  get fail(): RequestLock['fail'] {
-    this.#fail ??= (error) => this.#run.fail(error)
-    return this.#fail
-  }
-}
-
-function at(messages: readonly DeliveryMessage[], positions: readonly number[]): DeliveryMessage[] {
-  return positions.map((position) => messages[position] as DeliveryMessage)
 }
 
 /** What a body parser calls its error; its message would quote the body. */

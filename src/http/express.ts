@@ -6,10 +6,11 @@ import type { Request as ExpressRequest, Response as ExpressResponse, NextFuncti
 import type { SessionLock } from '../engine/lock.ts'
 import type { SessionLockOptions } from '../engine/options.ts'
 import { createBodyReader } from './body.ts'
-import { type Claimed, type ClaimingLock, createClaimer, isClaimable, lockFor, runOf, withLock } from './claim.ts'
+import { type Claimed, type ClaimingLock, createClaimer, isClaimable, lockFor, withLock } from './claim.ts'
 import type { RequestLock } from './exchange.ts'
 import type { HandlerRun } from './finish.ts'
 import { type NextLike, NodeExchange, type RequestLike } from './node-exchange.ts'
+import { runOf } from './shown.ts'
 
 export { keepRawBody } from './body.ts'
 export type { ClaimingLock } from './claim.ts'

@@ -6,10 +6,11 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from
 import { createLock, type SessionLock } from '../engine/lock.ts'
 import type { SessionLockOptions } from '../engine/options.ts'
 import { type BodyReader, createBodyReader, isKeptType } from './body.ts'
-import { type ClaimingLock, createClaimer, isClaimable, lockFor, runOf } from './claim.ts'
+import { type ClaimingLock, createClaimer, isClaimable, lockFor } from './claim.ts'
 import type { Answer } from './decision.ts'
 import type { ExchangeRead, RequestLock } from './exchange.ts'
 import { NodeExchange, type RequestLike } from './node-exchange.ts'
+import { runOf } from './shown.ts'
 
 export type { RequestLock } from './exchange.ts'
 

@@ -1,7 +1,8 @@
 /** Handlers that take a `Request` and return a `Response`: Next.js route handlers, Bun, Deno, workers. */
-import { type ClaimingLock, createClaimer, isClaimable, runOf } from './claim.ts'
+import { type ClaimingLock, createClaimer, isClaimable } from './claim.ts'
 import type { RequestLock } from './exchange.ts'
 import { fetchExchange } from './fetch-exchange.ts'
+import { runOf } from './shown.ts'
 
 export type { RequestLock } from './exchange.ts'
 

@@ -90,8 +90,7 @@ class WatchedRun implements HandlerRun {
   settleIfFinished(): void {
     if (this.#isSettled || !this.#isOver || this.#pending > 0) return
     this.#isSettled = true
-    // It never rejects; and the answer is out, so nobody waits for it.
-    void this.#input.hold.settle(this.#result())
+    this.#input.hold.end(this.#result())
   }
 
   #ended(end: HandlerEnd): void {

@@ -7,6 +7,7 @@ import type { Answer } from './decision.ts'
 import type { Exchange, ExchangeRead, HandlerEnd, RequestLock } from './exchange.ts'
 import { forceAnswer } from './force.ts'
 import type { CapturedAnswer } from './replay.ts'
+import { showOn } from './shown.ts'
 
 /** A request of Express 4 or 5, of Connect, or of `node:http` itself. */
 export interface RequestLike extends IncomingMessage {
@@ -58,8 +59,9 @@ export class NodeExchange implements Exchange {
     else request.body = reduced
   }
 
-  /** Node's request carries it already. */
-  show(_lock: RequestLock): void {}
+  show(lock: RequestLock): void {
+    showOn(this.request, lock)
+  }
 
   send(answer: Answer, _own?: unknown): void {
     const response = this.#response

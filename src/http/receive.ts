@@ -135,7 +135,7 @@ export function createReceiver(options: ReceiveOptions, log: Logger): Receiver {
     if (detail !== undefined) return { outcome: 'unreadable', provider: preset.name, detail }
     const messages = withDevice(preset.read(incoming), incoming)
     if (messages.length === 0) return { outcome: 'untouched' }
-    const delivery = { provider: preset.name, messages, ...(preset.twins && { twins: true }) }
+    const delivery = { provider: preset.name, messages, twins: preset.twins === true }
     return { outcome: 'delivery', delivery, preset, reduce: preset.reduce }
   }
 }

@@ -2,7 +2,7 @@
 import type { Delivery, DeliveryMessage } from '../engine/delivery.ts'
 import { FINGERPRINT_RETENTION_MS } from '../engine/delivery.ts'
 import { isFingerprint, messageKey } from '../engine/keys.ts'
-import { lineOfMessage, planDelivery } from '../engine/plan.ts'
+import { planDelivery } from '../engine/plan.ts'
 import type { Port } from '../engine/port.ts'
 import type { MessageKind } from '../providers/provider.ts'
 import type { Arrival, QueuedMessage, Taken, TakenMessage } from '../store/queue.ts'
@@ -87,6 +87,6 @@ export async function openEnvelope(bytes: Uint8Array, decrypt: Storing['decrypt'
 export function plannedMessages(messages: readonly TakenMessage[]) {
   return messages.map(({ key, home, provider, device, id }, position) => {
     const remembered = isFingerprint(key) ? { retentionMs: FINGERPRINT_RETENTION_MS } : {}
-    return { key, home, provider, device, id, position, line: lineOfMessage(key), ...remembered }
+    return { key, home, provider, device, id, position, ...remembered }
   })
 }

@@ -1,7 +1,7 @@
 /** The worker of one process: takes sessions that are due, and runs the handler on each, several at a time. */
 import type { HandlerResult } from '../engine/delivery.ts'
 import { type Engine, requireQueue } from '../engine/engine.ts'
-import { createHold, type LiveHold } from '../engine/hold.ts'
+import { createHold, type HoldKeeper, type LiveHold } from '../engine/hold.ts'
 import type { Lease } from '../engine/lease.ts'
 import { newPart, type PlannedPart } from '../engine/plan.ts'
 import type { Timer } from '../engine/port.ts'
@@ -110,6 +110,13 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
     wake()
   }
 
+  const keeper: HoldKeeper<{ taken: Taken; onEnded: () => void }> = {
+    step: ({ taken }, result) => stepAfter(taken, result),
+    freed: () => undefined,
+    completed: () => undefined,
+    ended: ({ onEnded }) => onEnded(),
+  }
+
   function holdOf(taken: Taken, part: PlannedPart, sentAt: number, onEnded: () => void): LiveHold {
     return createHold(engine, {
       claim: taken.claim,
@@ -119,10 +126,8 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
       duplicates: [],
       withheld: null,
       sentAt,
-      step: (result) => stepAfter(taken, result),
-      freed: () => undefined,
-      completed: () => undefined,
-      ended: onEnded,
+      keeper,
+      of: { taken, onEnded },
     })
   }
 
@@ -193,9 +198,9 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
     if (takeover) {
       engine.log.takeover(subject, takeover, waitedMs)
       const from = { fromNodeId: takeover.nodeId, ageMs: takeover.silentForMs }
-      engine.events.emit('takeover', () => ({ ...event, ...from }))
-    } else engine.log.acquired(() => subject, waitedMs)
-    engine.events.emit('acquired', () => ({ ...event, waitedMs }))
+      engine.events.emit('takeover', { ...event, ...from })
+    } else engine.log.acquired(subject, waitedMs)
+    engine.events.emit('acquired', { ...event, waitedMs })
   }
 
   async function lookForNewer(): Promise<void> {

@@ -134,6 +134,7 @@ export function holdOf(
       settle(result)
       return Promise.resolve('settled')
     },
+    end: (result) => void hold.settle(result),
   }
   return hold
 }

@@ -1,0 +1,54 @@
+/** One timer for everything of a lock that has to be looked at later: a timer of its own for each lease would cost more than the lease. */
+import type { Port, Timer } from './port.ts'
+
+/** What has something to do at `dueAt`, by the port's clock. */
+export interface Beating {
+  readonly dueAt: number
+  /** Called when it is due, or a moment earlier: does all that is due by `until`, and moves `dueAt` on or leaves the heart. */
+  beat(until: number): void
+}
+
+export interface Heart {
+  add(one: Beating): void
+  remove(one: Beating): void
+  /** Nothing more will be added: where nothing is left either, there is no timer any more. */
+  stop(): void
+}
+
+/** What is due in the next few milliseconds is done with what is due now, so that thousands do not fire one by one. */
+const TOGETHER_MS = 5
+
+const NEVER = Number.POSITIVE_INFINITY
+
+export function createHeart(port: Port): Heart {
+  const all = new Set<Beating>()
+  let timer: Timer | undefined
+  let firesAt = NEVER
+
+  function arm(at: number): void {
+    timer?.cancel()
+    firesAt = at
+    timer = at === NEVER ? undefined : port.after(Math.max(0, at - port.now()), fire)
+  }
+
+  function fire(): void {
+    const until = port.now() + TOGETHER_MS
+    // One that is added by another's beat must not find the timer that has just fired.
+    firesAt = NEVER
+    for (const one of all) if (one.dueAt <= until) one.beat(until)
+    let next = NEVER
+    for (const one of all) next = Math.min(next, one.dueAt)
+    arm(next)
+  }
+
+  return {
+    add(one) {
+      all.add(one)
+      if (one.dueAt < firesAt) arm(one.dueAt)
+    },
+    remove: (one) => void all.delete(one),
+    stop() {
+      if (all.size === 0) arm(NEVER)
+    },
+  }
+}
