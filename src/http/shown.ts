@@ -5,50 +5,55 @@ import type { Lease } from '../engine/lease.ts'
 import type { RequestLock } from './exchange.ts'
 import type { HandlerRun } from './finish.ts'
 
-/** By its request. Of two middlewares that meet one, the second one sees by this that it is claimed. */
-const shownLocks = new WeakMap<object, ShownLock>()
+const SHOWN = Symbol('session-lock')
+
+/**
+ * Where a request carries what is shown. Express gives each request the prototype of its app, after which every
+ * property that is added to one costs 1.4 kB: a hidden class of its own. The list of its headers has none of that,
+ * and is the request's own for as long as it lives.
+ */
+function carrierOf(request: object): { [SHOWN]?: ShownLock } {
+  return request instanceof IncomingMessage ? (request.rawHeaders as { [SHOWN]?: ShownLock }) : request
+}
 
 /** The run that a request is in already, where an earlier middleware has claimed it. */
 export function runOf(request: object): HandlerRun | undefined {
-  return shownLocks.get(request)?.run
+  return carrierOf(request)[SHOWN]?.run
 }
 
-/** Marks a request as claimed. */
+/** Marks a request as claimed: of two middlewares that meet it, the second one sees it by this. */
 export function createShown(request: object, delivery: Delivery, hold: Hold, run: HandlerRun): RequestLock {
   const shown = new ShownLock(delivery, hold, run)
-  shownLocks.set(request, shown)
+  carrierOf(request)[SHOWN] = shown
   return shown
 }
 
-/**
- * Makes it readable as `request.sessionLock`. Express gives each request the prototype of its app, after which every
- * property that is added to one costs 1.4 kB, a hidden class of its own. So it is read through the prototype there.
- */
+/** Makes it readable as `request.sessionLock`: under Express through the prototype of all its requests. */
 export function showOn(request: object & { sessionLock?: RequestLock }, lock: RequestLock): void {
   if (!isReadThrough(request)) request.sessionLock = lock
 }
 
-/** Express's own prototype, which those of all its apps inherit from; of each copy of Express. */
-const readThrough = new WeakSet<object>()
+/** Prototypes that show it; one of each copy of Express. */
+const showing = new Set<object>()
 
 function isReadThrough(request: object): boolean {
-  let own: object | undefined
-  for (let at: object | null = Object.getPrototypeOf(request); at !== null; at = Object.getPrototypeOf(at)) {
-    if (readThrough.has(at)) return true
-    if (at === IncomingMessage.prototype) break
-    own = at
+  if (!(request instanceof IncomingMessage)) return false
+  let last: object | undefined
+  for (let at: object = Object.getPrototypeOf(request); at !== IncomingMessage.prototype; at = Object.getPrototypeOf(at)) {
+    if (showing.has(at)) return true
+    last = at
   }
-  if (own === undefined || !(request instanceof IncomingMessage) || 'sessionLock' in own) return false
-  Object.defineProperty(own, 'sessionLock', {
+  if (last === undefined || 'sessionLock' in last) return false
+  Object.defineProperty(last, 'sessionLock', {
     configurable: true,
     get(this: object) {
-      return shownLocks.get(this)
+      return carrierOf(this)[SHOWN]
     },
     set(this: object, value: unknown) {
       Object.defineProperty(this, 'sessionLock', { value, configurable: true, enumerable: true, writable: true })
     },
   })
-  readThrough.add(own)
+  showing.add(last)
   return true
 }
 

@@ -91,7 +91,9 @@ function completedOf(part: ClaimPart, found: Found): readonly CompletedMessage[]
   let completed: CompletedMessage[] | undefined
   for (const { key } of part.messages) {
     const done = found.completed.get(key)
-    if (done) (completed ??= []).push(done)
+    if (!done) continue
+    completed ??= []
+    completed.push(done)
   }
   return completed ?? NONE
 }
