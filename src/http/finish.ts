@@ -53,9 +53,15 @@ class WatchedRun implements HandlerRun {
     this.#exchange = exchange
     this.#input = input
     exchange.onEnd((end) => this.#ended(end))
-    exchange.onDeserted(() => {
+    watchSoon(this)
+  }
+
+  /** Most handlers that acknowledge at once have ended by now, and nobody need listen for their clients. */
+  watchClient(): void {
+    if (this.#isOver) return
+    this.#exchange.onDeserted(() => {
       // A connection also closes after a good end: a timer then would keep the whole request for `staleAfterMs`.
-      if (!this.#isOver) this.#lookAgain(exchange.hasBegun())
+      if (!this.#isOver) this.#lookAgain(this.#exchange.hasBegun())
     })
   }
 
@@ -138,6 +144,20 @@ class WatchedRun implements HandlerRun {
 }
 
 const COMPLETED: HandlerResult = { status: 'completed' }
+
+/** Handlers that have begun in this turn of the event loop. */
+let begun: WatchedRun[] = []
+
+function watchSoon(run: WatchedRun): void {
+  if (begun.length === 0) setImmediate(watchAll)
+  begun.push(run)
+}
+
+function watchAll(): void {
+  const runs = begun
+  begun = []
+  for (const run of runs) run.watchClient()
+}
 
 /** Handlers that have ended in this turn of the event loop. */
 let over: WatchedRun[] = []

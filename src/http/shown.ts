@@ -39,7 +39,11 @@ const showing = new Set<object>()
 function isReadThrough(request: object): boolean {
   if (!(request instanceof IncomingMessage)) return false
   let last: object | undefined
-  for (let at: object = Object.getPrototypeOf(request); at !== IncomingMessage.prototype; at = Object.getPrototypeOf(at)) {
+  for (
+    let at: object = Object.getPrototypeOf(request);
+    at !== IncomingMessage.prototype;
+    at = Object.getPrototypeOf(at)
+  ) {
     if (showing.has(at)) return true
     last = at
   }

@@ -46,6 +46,8 @@ export interface Source {
   /** For logs and errors, without user and password. */
   readonly name: string
   connect(timeoutMs: number): Promise<MysqlConnection>
+  /** Does the server count rows that a statement finds and leaves as they are? */
+  readonly countsFoundRows: boolean
   /** A polite end, where it is ours. A pool's is only cut: it must not go back with our settings on it. */
   goodbye?(connection: MysqlConnection): Promise<unknown>
 }
@@ -67,10 +69,12 @@ export async function urlSource(url: string): Promise<Source> {
   const { createConnection } = await import('mysql2/promise').catch((cause) => {
     throw new StoreError('setup', 'session-lock: the MySQL store needs the driver: npm install mysql2', { cause })
   })
+  // Without `trace` no stack is taken for each statement, in case that it fails.
+  const options = { uri, charset: 'utf8mb4', multipleStatements: false, flags: ['-FOUND_ROWS'], trace: false }
   return {
     name,
-    connect: (connectTimeout) =>
-      createConnection({ uri, connectTimeout, charset: 'utf8mb4', multipleStatements: false, flags: ['-FOUND_ROWS'] }),
+    countsFoundRows: false,
+    connect: (connectTimeout) => createConnection({ ...options, connectTimeout }),
     goodbye: (connection) => connection.end(),
   }
 }
@@ -80,6 +84,8 @@ export function poolSource(pool: MysqlPool): Source {
   const promisePool = 'promise' in pool ? pool.promise() : pool
   return {
     name: 'mysql: (own pool)',
+    // It is the driver's default, and what this pool has instead is not to be seen.
+    countsFoundRows: true,
     connect: () => promisePool.getConnection(),
   }
 }
@@ -225,6 +231,8 @@ async function prepare(connection: MysqlConnection, { callMs, statementMs }: Lim
     `innodb_lock_wait_timeout = ${lockWaitSeconds}`,
     `lock_wait_timeout = ${lockWaitSeconds}`,
     'autocommit = 0',
+    // The tokens of the largest batch are read as one text, which MySQL would cut after 1024 bytes.
+    'group_concat_max_len = 1000000',
   ]
   // MariaDB's is in seconds and for every statement, MySQL's in milliseconds and for SELECT.
   if (variables.has('max_statement_time')) settings.push(`max_statement_time = ${statementMs / 1000}`)

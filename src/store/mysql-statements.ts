@@ -106,21 +106,54 @@ export function findForClaims(
   messageKeys: readonly string[],
   directKeys: readonly string[],
 ): Statement {
-  const clock = `SELECT 0, ${CLOCK}, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL`
-  const rows = `SELECT 1, NULL, session_key, owner, node_id, message_ids, fencing_token, ${micros('locked_at')},
+  const others = 'NULL, NULL, NULL, NULL, NULL'
+  const rows = `1, NULL, session_key, owner, node_id, message_ids, fencing_token, ${micros('locked_at')},
     ${micros('renewed_at')}, ${micros('expires_at')}, contended FROM ${sessions} FORCE INDEX (PRIMARY)
     WHERE session_key IN (?)`
-  const known = `SELECT IF(${IS_QUEUED}, 3, 2), NULL, message_key, NULL, NULL, response, NULL, NULL, NULL, NULL, NULL
-    FROM ${messages} FORCE INDEX (PRIMARY) WHERE message_key IN (?) AND (${IS_HANDLED} OR ${IS_QUEUED})`
-  const waiting = `SELECT 3, NULL, session_key, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-    FROM ${backlogs} FORCE INDEX (PRIMARY) WHERE session_key IN (?) AND last_sequence > 0`
-  const selects = [
-    { sql: clock, values: [] },
-    { sql: rows, values: [rowKeys] },
-    { sql: known, values: [messageKeys] },
-    { sql: waiting, values: [directKeys] },
-  ].filter(({ values: [keys] }) => keys === undefined || keys.length > 0)
-  return { sql: selects.map(({ sql }) => sql).join(' UNION ALL '), values: selects.flatMap(({ values }) => values) }
+  return union([
+    { sql: `SELECT 0, ${CLOCK}, NULL, NULL, NULL, NULL, ${others}` },
+    { sql: `SELECT ${rows}`, keys: rowKeys },
+    { sql: `SELECT ${known(messages, `, ${others}`)}`, keys: messageKeys },
+    { sql: `SELECT ${waiting(backlogs, `, ${others}`)}`, keys: directKeys },
+  ])
+}
+
+/** `more`: what the columns are filled up with. */
+function known(messages: string, more = ''): string {
+  return `IF(${IS_QUEUED}, 3, 2), NULL, message_key, NULL, NULL, response${more} FROM ${messages} FORCE INDEX (PRIMARY)
+    WHERE message_key IN (?) AND (${IS_HANDLED} OR ${IS_QUEUED})`
+}
+
+function waiting(backlogs: string, more = ''): string {
+  return `3, NULL, session_key, NULL, NULL, NULL${more} FROM ${backlogs} FORCE INDEX (PRIMARY)
+    WHERE session_key IN (?) AND last_sequence > 0`
+}
+
+function union(selects: ReadonlyArray<{ sql: string; keys?: readonly string[] }>): Statement {
+  const asked = selects.filter(({ keys }) => keys === undefined || keys.length > 0)
+  return {
+    sql: asked.map(({ sql }) => sql).join(' UNION ALL '),
+    values: asked.flatMap(({ keys }) => (keys ? [keys] : [])),
+  }
+}
+
+/**
+ * The same where all rows were inserted for the claims just now: of them, the tokens are enough. They stand in the
+ * clock's own row as its text, in the order of the keys.
+ */
+export function findForNewRows(
+  { sessions, messages, backlogs }: TableNames,
+  rowKeys: readonly string[],
+  messageKeys: readonly string[],
+  directKeys: readonly string[],
+): Statement {
+  const tokens = `(SELECT GROUP_CONCAT(fencing_token ORDER BY session_key) FROM ${sessions} FORCE INDEX (PRIMARY)
+    WHERE session_key IN (?))`
+  return union([
+    { sql: `SELECT 0, ${CLOCK}, NULL, NULL, NULL, ${tokens}`, keys: rowKeys },
+    { sql: `SELECT ${known(messages)}`, keys: messageKeys },
+    { sql: `SELECT ${waiting(backlogs)}`, keys: directKeys },
+  ])
 }
 
 /**
@@ -273,11 +306,16 @@ export function sorted(keys: readonly string[]): string[] {
 }
 
 export function byKey<Item>(items: readonly Item[], keyOf: (item: Item) => string): Item[] {
-  return items
-    .map((item) => ({ item, bytes: Buffer.from(keyOf(item)) }))
-    .sort((a, b) => Buffer.compare(a.bytes, b.bytes))
-    .map(({ item }) => item)
+  const keyed = items.map((item) => ({ item, key: keyOf(item) }))
+  // Text is in the order of its UTF-8 bytes already, but for characters outside the basic plane.
+  const order = keyed.some(({ key }) => SURROGATE.test(key)) ? byBytes : byText
+  return keyed.sort((a, b) => order(a.key, b.key)).map(({ item }) => item)
 }
+
+const SURROGATE = /[\ud800-\udfff]/
+
+const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
+const byBytes = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b))
 
 export function repeat(row: string, times: number): string {
   return Array.from({ length: times }, () => row).join(', ')

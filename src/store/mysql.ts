@@ -51,7 +51,7 @@ function storeOn(source: Source, { tablePrefix, timeoutMs }: StoreSettings): Sto
       const migrations = await readMigrations('mysql', tablePrefix)
       requireApplied('mysql', migrations, await askFor((query) => appliedVersions(query, names)))
     },
-    claim: (claims) => askFor((query) => claimBatch(query, names, claims)),
+    claim: (claims) => askFor((query) => claimBatch(query, names, claims, source.countsFoundRows)),
     look: (messages) => askFor((query) => look(query, names, messages)),
     renew: (renewals) => holdBy((query) => renewBatch(query, names, renewals)),
     settle: (settlements) => holdBy((query) => settleBatch(query, names, settlements)),
