@@ -7,18 +7,12 @@ import { expect, test } from 'vitest'
 import { createSessionLock, type MessageRow } from '../../src/index.ts'
 import { seededRandom } from '../../src/testing/waiting.ts'
 import { makeTemporaryDirectory } from '../processes/guard.ts'
-import { type NodeProcess, spawnNode } from '../processes/spawn-node.ts'
+import { type DyingNodes, startDyingNodes } from './dying-nodes.ts'
 import { queueStores } from './world.ts'
 
 const MESSAGES = Number(process.env['INBOX_MESSAGES'] ?? 400)
 const SESSIONS = Math.max(10, Math.ceil(MESSAGES / 50))
-const NODES = 3
-const KILL_EVERY_MS = 300
-
-interface Node {
-  process: NodeProcess
-  port: number
-}
+const NODES = 4
 
 test.each(queueStores)(
   '$name: nodes killed every 300 ms lose nothing, and keep the order of each session',
@@ -27,60 +21,47 @@ test.each(queueStores)(
     const journal = join(makeTemporaryDirectory('journal'), 'handled.jsonl')
     const seed = Number(process.env['SEED'] ?? randomInt(2 ** 31))
     const random = seededRandom(seed)
-    const start = async (): Promise<Node> => {
-      const settings = { options: { ...store, staleAfterMs: 1000 }, workMs: 5, journal }
-      const started = spawnNode(new URL('children/node.mjs', import.meta.url), [
-        JSON.stringify({ ...settings, inbox: { concurrency: 20, pollMs: 50, maxAttempts: 1000 } }),
-      ])
-      return { process: started, port: Number((await started.waitForLine(/^listening (\d+)/, 60_000))[1]) }
-    }
-    const nodes = await Promise.all(Array.from({ length: NODES }, start))
-    let isOver = false
-    let kills = 0
-    const killing = (async () => {
-      while (!isOver) {
-        await sleep(KILL_EVERY_MS)
-        const place = Math.floor(random() * NODES)
-        nodes[place]?.process.kill('SIGKILL')
-        kills += 1
-        nodes[place] = await start()
-      }
-    })()
+    const nodes = await startDyingNodes(
+      NODES,
+      {
+        options: { ...store, staleAfterMs: 1000 },
+        inbox: { concurrency: 20, pollMs: 50, maxAttempts: 1000 },
+        workMs: 5,
+        journal,
+      },
+      random,
+    )
 
     /** Of one session the next message is sent when the one before was answered. */
     const send = async (session: number) => {
-      for (let number = session; number < MESSAGES; number += SESSIONS) await deliver(nodes, session, number, random)
+      for (let number = session; number < MESSAGES; number += SESSIONS) await deliver(nodes, session, number)
     }
     const lock = createSessionLock({ ...store, logger: false })
     try {
       await Promise.all(Array.from({ length: SESSIONS }, (_, session) => send(session)))
-      isOver = true
-      await killing
+      await nodes.spare()
       const completed = async () => (await lock.messages({ status: 'completed', limit: MESSAGES * 2 })).length
       await expect.poll(completed, { timeout: 60_000, interval: 100 }).toBe(MESSAGES)
       expect((await lock.messages({ limit: MESSAGES * 2 })).map((row: MessageRow) => row.status)).toEqual(
         Array.from({ length: MESSAGES }, () => 'completed'),
       )
-      judge(journal, kills, seed)
+      judge(journal, nodes.kills(), seed)
     } finally {
-      isOver = true
-      await killing.catch(() => undefined)
-      for (const { process } of nodes) process.kill('SIGKILL')
-      await Promise.all(nodes.map(({ process }) => process.exited))
+      await nodes.end()
       await lock.close()
     }
   },
-  300_000,
+  Math.max(300_000, MESSAGES * 60),
 )
 
-async function deliver(nodes: readonly Node[], session: number, number: number, random: () => number): Promise<void> {
+async function deliver(nodes: DyingNodes, session: number, number: number): Promise<void> {
   const id = `m${String(number).padStart(6, '0')}`
   const messages = [{ from: `s${session}`, id }]
   const value = { messaging_product: 'whatsapp', metadata: { phone_number_id: '1000' }, messages }
   const changes = [{ field: 'messages', value }]
   const body = JSON.stringify({ object: 'whatsapp_business_account', entry: [{ id: '2000', changes }] })
   for (;;) {
-    const port = nodes[Math.floor(random() * nodes.length)]?.port
+    const port = nodes.port()
     try {
       const headers = { 'content-type': 'application/json' }
       // The port of a killed node can be anybody's by now.

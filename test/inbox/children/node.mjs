@@ -1,6 +1,7 @@
 /**
- * A node of the bot: receives, and handles. Started with a JSON of `{ options, inbox, workMs, journal }`; every end of a
- * handler is a line of the journal, written at once. It prints `listening <port>`.
+ * A node of the bot: receives, and handles. Started with a JSON of `{ options, inbox, workMs, journal, source? }`; every
+ * end of a handler is a line of the journal, written at once. `source`: a URL that it polls, and that gives pages.
+ * It prints `listening <port>`.
  */
 import { appendFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,7 +10,7 @@ import { pino } from 'pino'
 import { createSessionLock } from 'session-lock'
 import { createInbox } from 'session-lock/inbox'
 
-const { options, inbox: inboxOptions, workMs, journal } = JSON.parse(process.argv[2])
+const { options, inbox: inboxOptions, workMs, journal, source } = JSON.parse(process.argv[2])
 const lock = createSessionLock({ ...options, logger: pino({ level: 'error' }) })
 const inbox = createInbox({
   lock,
@@ -30,6 +31,10 @@ process.on('unhandledRejection', (error) => {
   process.exit(1)
 })
 await inbox.start()
+if (source) {
+  const fetchPage = async (after) => (await fetch(`${source}?after=${encodeURIComponent(after ?? '')}`)).json()
+  inbox.poll({ source: 'orders', everyMs: 5, fetch: fetchPage })
+}
 
 const app = express()
 app.post('/webhook', inbox.receive())
