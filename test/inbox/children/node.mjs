@@ -38,6 +38,11 @@ if (source) {
 
 const app = express()
 app.post('/webhook', inbox.receive())
+let peakBytes = 0
+setInterval(() => {
+  peakBytes = Math.max(peakBytes, process.memoryUsage.rss())
+}, 20).unref()
+app.get('/memory', (_request, response) => response.json({ peakBytes }))
 app.post('/bare', (_request, response) => response.sendStatus(200))
 const server = app.listen(0, '127.0.0.1', () => console.log(`listening ${server.address().port}`))
 process.once('SIGTERM', async () => {
