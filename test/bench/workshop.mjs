@@ -27,7 +27,7 @@ export function openTestTools() {
  * throwaway server.
  *
  * @param stores names out of sqlite, mysql, postgres, redis
- * @param work is given `{ urls, spawnNode }`
+ * @param work is given `{ urls, spawnNode, makeTemporaryDirectory }`
  */
 export async function inWorkshop(stores, work) {
   const vite = await openTestTools()
@@ -47,7 +47,7 @@ export async function inWorkshop(stores, work) {
         urls[store] = process.env[variable] || (await started.at(-1)).url
       }
     }
-    return await work({ urls, spawnNode })
+    return await work({ urls, spawnNode, makeTemporaryDirectory })
   } finally {
     for (const server of started) await server.then((each) => each.stop()).catch(() => undefined)
     await vite.close()

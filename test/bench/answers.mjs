@@ -1,0 +1,148 @@
+/**
+ * How soon the inbox answers while handlers take seconds: its answers beside those of an empty Express route of the
+ * same four processes, in slices that alternate.
+ *
+ *   npm run bench:answers                                            # 10 000 messages of 200 sessions, handlers of 2 s
+ *   npm run bench:answers -- --messages 2000 --hold 500 --connections 16 --stores postgres
+ *
+ * The next message of a session is sent when the one before was answered. At the end every message must be completed,
+ * each once, in that order. It ends with exit code 1 where one is not, or where the 99th percentile of the answers is
+ * more than five times that of the empty route.
+ */
+import { readFileSync } from 'node:fs'
+import { Agent, request } from 'node:http'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { createSessionLock } from '../../dist/index.js'
+import { inWorkshop, percentile, printTable, wholeNumber } from './workshop.mjs'
+
+const NODES = 4
+const SLICES = 10
+const MOST_TIMES = 5
+
+const { values } = parseArgs({
+  options: {
+    messages: { type: 'string', default: '10000' },
+    sessions: { type: 'string', default: '200' },
+    connections: { type: 'string', default: '64' },
+    hold: { type: 'string', default: '2000' },
+    stores: { type: 'string', default: 'postgres,mysql,sqlite' },
+  },
+})
+const names = ['messages', 'sessions', 'connections', 'hold']
+const settings = Object.fromEntries(names.map((name) => [name, wholeNumber(values, name)]))
+
+await inWorkshop(values.stores.split(','), async ({ urls, spawnNode, makeTemporaryDirectory }) => {
+  const lines = [
+    ['', 'answer p50', 'p99', 'empty route p50', 'p99', 'times its p99', 'completed', 'twice', 'out of order'],
+  ]
+  for (const [store, url] of Object.entries(urls)) {
+    const journal = join(makeTemporaryDirectory('journal'), 'handled.jsonl')
+    lines.push(await measureStore(store, { store: url, tablePrefix: 'bench_answers_' }, journal, spawnNode))
+  }
+  const { messages, sessions, connections, hold } = settings
+  const title = `answers in ms, ${messages} messages of ${sessions} sessions, ${connections} connections, ${NODES} processes, handlers of ${hold} ms`
+  printTable(title, lines)
+})
+
+async function measureStore(name, options, journal, spawnNode) {
+  const concurrency = Math.ceil(settings.sessions / NODES)
+  const script = new URL('../inbox/children/node.mjs', import.meta.url)
+  const start = () =>
+    spawnNode(script, [JSON.stringify({ options, inbox: { concurrency }, workMs: settings.hold, journal })])
+  const nodes = Array.from({ length: NODES }, start)
+  const lock = createSessionLock({ ...options, logger: false })
+  const agent = new Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY })
+  try {
+    const ports = await Promise.all(nodes.map(async (node) => Number((await node.waitForLine(/^listening (\d+)/))[1])))
+    const post = (path, body) => deliver(agent, ports[Math.floor(Math.random() * NODES)], path, body)
+    const sessions = Array.from({ length: settings.sessions }, (_, session) => ({ session, next: 0 }))
+    const times = { '/webhook': [], '/bare': [] }
+    // The first of each, until code is compiled, does not count.
+    await slice(post, '/bare', sessions, settings.messages / SLICES, [])
+    for (let at = 0; at < SLICES; at += 1) {
+      process.stderr.write(`${name}: slice ${at + 1} of ${SLICES}\n`)
+      await slice(post, '/bare', sessions, settings.messages / SLICES, times['/bare'])
+      await slice(post, '/webhook', sessions, settings.messages / SLICES, at === 0 ? [] : times['/webhook'])
+    }
+    const completed = async () => (await lock.stats()).messages.completed
+    process.stderr.write(`${name}: waiting for the handlers\n`)
+    while ((await completed()) < settings.messages) await sleep(500)
+    return lineOf(name, times, await completed(), judge(journal))
+  } finally {
+    agent.destroy()
+    for (const node of nodes) node.kill('SIGKILL')
+    await lock.close()
+  }
+}
+
+/** So many deliveries, each session's next one when its last was answered. */
+async function slice(post, path, sessions, count, times) {
+  let left = count
+  const idle = [...sessions]
+  const connection = async () => {
+    while (left > 0) {
+      left -= 1
+      const session = idle.shift()
+      const startedAt = performance.now()
+      const status = await post(path, bodyOf(session))
+      times.push(performance.now() - startedAt)
+      if (status !== 200) throw new Error(`${path} answered ${status}`)
+      if (path === '/webhook') session.next += 1
+      idle.push(session)
+    }
+  }
+  await Promise.all(Array.from({ length: settings.connections }, connection))
+}
+
+function bodyOf({ session, next }) {
+  const messages = [{ from: `s${session}`, id: `m${session}-${String(next).padStart(6, '0')}` }]
+  const value = { messaging_product: 'whatsapp', metadata: { phone_number_id: '1000' }, messages }
+  const changes = [{ field: 'messages', value }]
+  return JSON.stringify({ object: 'whatsapp_business_account', entry: [{ id: '2000', changes }] })
+}
+
+function deliver(agent, port, path, body) {
+  return new Promise((resolve, reject) => {
+    const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }
+    request({ agent, port, host: '127.0.0.1', method: 'POST', path, headers }, (answer) => {
+      answer.resume().on('end', () => resolve(answer.statusCode))
+    })
+      .on('error', reject)
+      .end(body)
+  })
+}
+
+function judge(journal) {
+  const latest = new Map()
+  let twice = 0
+  let disorders = 0
+  for (const line of readFileSync(journal, 'utf8').trim().split('\n')) {
+    const { ids, session } = JSON.parse(line)
+    for (const id of ids) {
+      const before = latest.get(session)
+      if (id === before) twice += 1
+      else if (before !== undefined && id < before) disorders += 1
+      latest.set(session, id)
+    }
+  }
+  return { twice, disorders }
+}
+
+function lineOf(name, times, completed, { twice, disorders }) {
+  const [answer, empty] = [times['/webhook'], times['/bare']]
+  const ratio = percentile(answer, 0.99) / percentile(empty, 0.99)
+  if (ratio > MOST_TIMES || completed !== settings.messages || disorders > 0 || twice > 0) process.exitCode = 1
+  const inMs = (list, share) => percentile(list, share).toFixed(1)
+  const counted = [completed, twice, disorders].map(String)
+  return [
+    name,
+    inMs(answer, 0.5),
+    inMs(answer, 0.99),
+    inMs(empty, 0.5),
+    inMs(empty, 0.99),
+    ratio.toFixed(2),
+    ...counted,
+  ]
+}
