@@ -2,7 +2,7 @@
  * The decision about one claim: who gets what. The one place where it is written; every store
  * that decides in this process calls it with what it found *under the rows' locks*.
  */
-import type { Claim, ClaimPart, CompletedMessage, Holder, PartVerdict } from './store.ts'
+import type { Claim, ClaimPart, CompletedMessage, Holder, PartVerdict, Strategy } from './store.ts'
 
 /** A row as a store found it, after locking it. */
 export interface RowFound {
@@ -16,6 +16,8 @@ export interface RowFound {
   readonly renewedAt: number
   readonly expiresAt: number
   readonly contended: boolean
+  /** Default `lease`. */
+  readonly strategy?: Strategy
   /** true: it was inserted for this claim, and waited for a lock after it was stamped; so it is stamped again. */
   readonly waited?: boolean
 }
@@ -79,7 +81,8 @@ function decidePart(claim: Claim, part: ClaimPart, found: Found): PartVerdict {
     const row = found.rows.get(wanted.key)
     if (!row || row.owner === claim.owner) continue
     const holder = holderOf(row, found.now)
-    if (row.expiresAt > found.now) return { outcome: 'held', holder, remainingMs: row.expiresAt - found.now, completed }
+    const isLive = row.expiresAt > found.now && !isLeftBehind(claim, row)
+    if (isLive) return { outcome: 'held', holder, remainingMs: row.expiresAt - found.now, completed }
     takeover = holder
   }
   if (!claim.fromQueue && part.rows.some(({ key }) => found.queued?.has(key)))
@@ -96,6 +99,11 @@ function completedOf(part: ClaimPart, found: Found): readonly CompletedMessage[]
     completed.push(done)
   }
   return completed ?? NONE
+}
+
+/** Who holds a row's lock knows that the transaction it was held with is over, whatever its expiry. */
+function isLeftBehind(claim: Claim, row: RowFound): boolean {
+  return claim.strategy === 'transaction' && row.strategy === 'transaction'
 }
 
 /** Nobody can tell when their turn will be over. */

@@ -16,7 +16,7 @@ import {
 } from './mysql-statements.ts'
 import { integer, text, textOrNull } from './mysql-values.ts'
 import { decodeMessageKeys } from './rows.ts'
-import type { Claim, ClaimPart, ClaimVerdict, CompletedMessage, PartVerdict } from './store.ts'
+import type { Claim, ClaimPart, ClaimVerdict, CompletedMessage, PartVerdict, Strategy } from './store.ts'
 
 /** The verdicts; they count once the transaction has been committed. */
 export async function claimBatch(
@@ -129,6 +129,7 @@ function rowFound(row: Row): RowFound {
     renewedAt: integer(row[FOUND.renewedAt]) / 1000,
     expiresAt: integer(row[FOUND.expiresAt]) / 1000,
     contended: integer(row[FOUND.contended]) === 1,
+    strategy: text(row[FOUND.strategy]) as Strategy,
   }
 }
 

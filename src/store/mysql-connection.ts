@@ -63,18 +63,19 @@ export interface Link {
   close(): Promise<void>
 }
 
+/** What the driver is to do on connections that only we use. Without `trace` it takes no stack for each statement. */
+const OWN_SETTINGS = { charset: 'utf8mb4', multipleStatements: false, flags: ['-FOUND_ROWS'], trace: false }
+
 /** Connections of our own, by URL. Throws a {@link StoreError} of kind `setup` for a wrong URL or a missing driver. */
-export async function urlSource(url: string): Promise<Source> {
+export async function urlSource(url: string, settings: object = OWN_SETTINGS): Promise<Source> {
   const { name, uri } = readUrl(url)
   const { createConnection } = await import('mysql2/promise').catch((cause) => {
     throw new StoreError('setup', 'session-lock: the MySQL store needs the driver: npm install mysql2', { cause })
   })
-  // Without `trace` no stack is taken for each statement, in case that it fails.
-  const options = { uri, charset: 'utf8mb4', multipleStatements: false, flags: ['-FOUND_ROWS'], trace: false }
   return {
     name,
     countsFoundRows: false,
-    connect: (connectTimeout) => createConnection({ ...options, connectTimeout }),
+    connect: (connectTimeout) => createConnection({ uri, connectTimeout, ...settings }),
     goodbye: (connection) => connection.end(),
   }
 }
@@ -245,7 +246,7 @@ async function prepare(connection: MysqlConnection, { callMs, statementMs }: Lim
 }
 
 /** The driver writes its statements in this charset, which cannot be changed from here. */
-function requireUtf8(charset: string | undefined): void {
+export function requireUtf8(charset: string | undefined): void {
   if (charset?.startsWith('utf8')) return
   throw new StoreError(
     'setup',
@@ -254,7 +255,7 @@ function requireUtf8(charset: string | undefined): void {
 }
 
 /** Every option is named, since a pool can have other defaults; values come as bytes for the same reason. */
-async function send(connection: MysqlConnection, statement: Statement): Promise<Answer> {
+export async function send(connection: MysqlConnection, statement: Statement): Promise<Answer> {
   const [result] = await connection.query({
     ...statement,
     rowsAsArray: true,
@@ -267,7 +268,7 @@ async function send(connection: MysqlConnection, statement: Statement): Promise<
 }
 
 /** Ends it at once. The driver's `destroy` only says goodbye, and a server that is stuck never answers that. */
-function cut(connection: MysqlConnection): void {
+export function cut(connection: MysqlConnection): void {
   connection.destroy()
   const { connection: core } = connection as { connection?: { stream?: { destroy?: () => void } } }
   core?.stream?.destroy?.()

@@ -14,6 +14,7 @@ import type {
   SessionFilter,
   SessionRow,
   StoreStats,
+  Strategy,
 } from './store.ts'
 
 /** Which of these messages are completed and in retention. */
@@ -32,7 +33,8 @@ export async function look(
 }
 
 const SESSION_COLUMNS = `session_key, id_prospect, id_device, owner, node_id, message_ids, fencing_token,
-  ${micros('locked_at')}, ${micros('renewed_at')}, ${micros('expires_at')}, contended, expires_at <= SYSDATE(6)`
+  ${micros('locked_at')}, ${micros('renewed_at')}, ${micros('expires_at')}, contended, expires_at <= SYSDATE(6),
+  strategy`
 
 /** The rows as they are, locked. */
 export function lockSessions({ sessions }: TableNames, keys: readonly string[]): Statement {
@@ -58,8 +60,8 @@ export async function readSessions(query: Query, statement: Statement): Promise<
 }
 
 function sessionRow(row: Row): SessionRow {
-  const [key, prospect, device, owner, nodeId, messageKeys, token, lockedAt, renewedAt, expiresAt, contended, stale] =
-    row
+  const [key, prospect, device, owner, nodeId, messageKeys, token, lockedAt, renewedAt, expiresAt] = row
+  const [contended, stale, strategy] = row.slice(10)
   return {
     key: text(key),
     prospect: textOrNull(prospect),
@@ -73,6 +75,7 @@ function sessionRow(row: Row): SessionRow {
     expiresAt: milliseconds(expiresAt),
     contended: integer(contended) === 1,
     stale: integer(stale) === 1,
+    strategy: text(strategy) as Strategy,
   }
 }
 
@@ -160,7 +163,8 @@ const IS_ABANDONED = 'expires_at <= NOW(6) - INTERVAL ? MICROSECOND'
 
 /**
  * Removes abandoned rows and expired messages: found without locks, then deleted by key if that still
- * holds. Two transactions, so that locks of one are not held during the other.
+ * holds. A transaction for each, so that locks of one are not held during the other. And rows that nobody
+ * has locked: whoever wants one again makes it again.
  */
 export async function cleanUp(query: Query, names: TableNames, options: CleanupOptions): Promise<CleanupReport> {
   const { limit, abandonedAfterMs } = options
@@ -175,7 +179,10 @@ export async function cleanUp(query: Query, names: TableNames, options: CleanupO
     values: [limit],
   })
   const messages = await removeFound(query, expired.rows, (keys) => deleteExpiredMessages(names, keys))
-  return { sessions, messages }
+  await query({ sql: 'COMMIT', values: [] })
+  const unused = await query(lockUnused(names, options))
+  const locks = await removeFound(query, unused.rows, (keys) => deleteLocks(names, keys))
+  return { sessions, messages, locks }
 }
 
 async function removeFound(
@@ -185,6 +192,23 @@ async function removeFound(
 ): Promise<number> {
   if (rows.length === 0) return 0
   return (await query(statementFor(rows.map(([key]) => text(key))))).affectedRows
+}
+
+/** Locked rows are passed over, and these stay locked until they are deleted. Not the young ones: they are wanted. */
+export function lockUnused({ locks }: TableNames, { limit, abandonedAfterMs }: CleanupOptions): Statement {
+  return {
+    sql: `SELECT session_key FROM ${locks} FORCE INDEX (${locks}_age)
+      WHERE created_at <= UTC_TIMESTAMP(6) - INTERVAL ? MICROSECOND ORDER BY created_at LIMIT ? FOR UPDATE SKIP LOCKED`,
+    values: [toMicros(abandonedAfterMs), limit],
+  }
+}
+
+/** Removes rows to be locked, which must be locked. */
+export function deleteLocks({ locks }: TableNames, keys: readonly string[]): Statement {
+  return {
+    sql: `DELETE unused FROM ${locks} AS unused FORCE INDEX (PRIMARY) WHERE session_key IN (?) AND created_at IS NOT NULL`,
+    values: [sorted(keys)],
+  }
 }
 
 /** With the condition repeated: a row may have been renewed since it was found. */

@@ -64,7 +64,7 @@ export async function settleBatch(
 }
 
 /** Some rows are gone, another's or waited for: lock what is there, and judge each settlement alone. */
-async function settleOneByOne(
+export async function settleOneByOne(
   query: Query,
   names: TableNames,
   settlements: readonly Settlement[],

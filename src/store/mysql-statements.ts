@@ -18,6 +18,7 @@ export interface Statement {
 export interface TableNames {
   readonly sessions: string
   readonly messages: string
+  readonly locks: string
   readonly migrations: string
   readonly backlogs: string
   readonly queued: string
@@ -29,6 +30,7 @@ export function tableNames(prefix: string): TableNames {
   return {
     sessions: `${prefix}sessions`,
     messages: `${prefix}messages`,
+    locks: `${prefix}locks`,
     migrations: `${prefix}migrations`,
     backlogs: `${prefix}backlogs`,
     queued: `${prefix}queued`,
@@ -56,12 +58,13 @@ export interface RowToTake {
 }
 
 const ROW_COLUMNS =
-  'session_key, id_prospect, id_device, owner, node_id, message_ids, fencing_token, locked_at, renewed_at, expires_at'
+  'session_key, id_prospect, id_device, owner, node_id, message_ids, strategy, fencing_token, ' +
+  'locked_at, renewed_at, expires_at'
 const ROW_TIMES = 'SYSDATE(6), SYSDATE(6), SYSDATE(6) + INTERVAL ? MICROSECOND'
 
 /** Inserts the rows that are free, and locks the others without changing them. */
 export function takeRows({ sessions }: TableNames, rows: readonly RowToTake[]): Statement {
-  const row = `(?, ?, ?, ?, ?, ?, GREATEST(?, ${CLOCK}), ${ROW_TIMES})`
+  const row = `(?, ?, ?, ?, ?, ?, ?, GREATEST(?, ${CLOCK}), ${ROW_TIMES})`
   return {
     sql: `INSERT INTO ${sessions} (${ROW_COLUMNS}) VALUES ${repeat(row, rows.length)}
       ON DUPLICATE KEY UPDATE owner = owner`,
@@ -73,11 +76,11 @@ export function takeRows({ sessions }: TableNames, rows: readonly RowToTake[]): 
 export function overwriteRows({ sessions }: TableNames, rows: readonly RowToTake[]): Statement {
   // `contended` comes first: assignments run from left to right, and it compares with the owner before.
   return {
-    sql: `INSERT INTO ${sessions} (${ROW_COLUMNS}) VALUES ${repeat(`(?, ?, ?, ?, ?, ?, ?, ${ROW_TIMES})`, rows.length)}
+    sql: `INSERT INTO ${sessions} (${ROW_COLUMNS}) VALUES ${repeat(`(?, ?, ?, ?, ?, ?, ?, ?, ${ROW_TIMES})`, rows.length)}
       ON DUPLICATE KEY UPDATE contended = IF(owner <=> VALUES(owner), contended, 0), owner = VALUES(owner),
       id_prospect = VALUES(id_prospect), id_device = VALUES(id_device), node_id = VALUES(node_id),
-      message_ids = VALUES(message_ids), fencing_token = VALUES(fencing_token), locked_at = VALUES(locked_at),
-      renewed_at = VALUES(renewed_at), expires_at = VALUES(expires_at)`,
+      message_ids = VALUES(message_ids), strategy = VALUES(strategy), fencing_token = VALUES(fencing_token),
+      locked_at = VALUES(locked_at), renewed_at = VALUES(renewed_at), expires_at = VALUES(expires_at)`,
     values: byKey(rows, (wanted) => wanted.row.key).flatMap(rowValues),
   }
 }
@@ -91,6 +94,7 @@ function rowValues({ claim, part, row, token, completed }: RowToTake): unknown[]
     claim.owner,
     readableText(claim.nodeId),
     encodeMessageKeys(keys),
+    claim.strategy ?? 'lease',
     token,
     toMicros(claim.staleAfterMs),
   ]
@@ -106,9 +110,9 @@ export function findForClaims(
   messageKeys: readonly string[],
   directKeys: readonly string[],
 ): Statement {
-  const others = 'NULL, NULL, NULL, NULL, NULL'
+  const others = 'NULL, NULL, NULL, NULL, NULL, NULL'
   const rows = `1, NULL, session_key, owner, node_id, message_ids, fencing_token, ${micros('locked_at')},
-    ${micros('renewed_at')}, ${micros('expires_at')}, contended FROM ${sessions} FORCE INDEX (PRIMARY)
+    ${micros('renewed_at')}, ${micros('expires_at')}, contended, strategy FROM ${sessions} FORCE INDEX (PRIMARY)
     WHERE session_key IN (?)`
   return union([
     { sql: `SELECT 0, ${CLOCK}, NULL, NULL, NULL, NULL, ${others}` },
@@ -172,6 +176,7 @@ export const FOUND = {
   renewedAt: 8,
   expiresAt: 9,
   contended: 10,
+  strategy: 11,
 } as const
 
 /** In the queue. */
@@ -260,7 +265,9 @@ const WRITES = `NOT (VALUES(status) <> 'completed' AND ${IS_HANDLED})`
 
 /** Writes the messages of settlements, each with the settlement it belongs to. */
 export function writeMessages({ messages }: TableNames, written: readonly SettledMessage[]): Statement {
-  const row = '(?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, SYSDATE(6), SYSDATE(6) + INTERVAL ? MICROSECOND)'
+  // In a handler's transaction the session's time zone is the handler's own, and which of the two ends of a wait
+  // is told matters to nobody here.
+  const row = '(?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6) + INTERVAL ? MICROSECOND)'
   // The owner is decided first, and what follows compares with it: assignments run from left to right
   // and see each other's new values.
   const others = ['status', 'provider', 'id_device', 'message_id', 'session_key', 'node_id', 'fencing_token']

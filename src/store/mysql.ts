@@ -9,6 +9,7 @@ import { appliedVersions, migrateTables } from './mysql-migrate.ts'
 import { mysqlQueue } from './mysql-queue.ts'
 import { releaseBatch, renewBatch, settleBatch } from './mysql-settle.ts'
 import { tableNames } from './mysql-statements.ts'
+import { mysqlTransactions, sourceBeside } from './mysql-transactions.ts'
 import type { Store, StoreSettings } from './store.ts'
 
 export type { MysqlCallbackPool, MysqlConnection, MysqlPool, MysqlPromisePool } from './mysql-connection.ts'
@@ -19,7 +20,8 @@ export type { MysqlCallbackPool, MysqlConnection, MysqlPool, MysqlPromisePool } 
  * It uses two connections, whatever the load: one for claims and looks inside, one for renewals,
  * settlements, forced releases and clean-up, so that leases live while claims hang. From a pool it takes
  * these two for as long as it is open, sets its own time zone, SQL mode and limits on them, and
- * destroys them in the end: the pool's next borrower gets none of that.
+ * destroys them in the end: the pool's next borrower gets none of that. Handlers' transactions have connections
+ * of their own, with the driver's defaults, or with the pool's settings.
  *
  * @param source `mysql://user:password@host:3306/database` (or `mariadb://…`), or a pool of mysql2, of
  * either flavour, which stays the caller's to end.
@@ -33,14 +35,17 @@ export type { MysqlCallbackPool, MysqlConnection, MysqlPool, MysqlPromisePool } 
  */
 export async function mysqlStore(source: string | MysqlPool, settings: StoreSettings): Promise<Store> {
   requireTablePrefix(settings.tablePrefix)
-  return storeOn(typeof source === 'string' ? await urlSource(source) : poolSource(source), settings)
+  if (typeof source === 'string') return storeOn(await urlSource(source), await urlSource(source, {}), settings)
+  const own = poolSource(source)
+  return storeOn(own, sourceBeside(source, own), settings)
 }
 
-function storeOn(source: Source, { tablePrefix, timeoutMs }: StoreSettings): Store {
+function storeOn(source: Source, handlers: Source, { tablePrefix, timeoutMs }: StoreSettings): Store {
   const names = tableNames(tablePrefix)
   const limits = { callMs: timeoutMs, connectMs: connectWithinMs(timeoutMs), statementMs: timeoutMs }
   const asking = createLink(source, limits)
   const holding = createLink(source, limits)
+  const transactions = mysqlTransactions(handlers, names, limits)
   const askFor = <Value>(work: (query: Query) => Promise<Value>) => asking.transaction(work)
   const holdBy = <Value>(work: (query: Query) => Promise<Value>) => holding.transaction(work)
   return {
@@ -61,8 +66,9 @@ function storeOn(source: Source, { tablePrefix, timeoutMs }: StoreSettings): Sto
     stats: () => askFor((query) => countRows(query, names)),
     cleanup: (options) => holdBy((query) => cleanUp(query, names, options)),
     queue: mysqlQueue(names, askFor, holdBy),
+    transactions,
     async close() {
-      await Promise.all([asking.close(), holding.close()])
+      await Promise.all([asking.close(), holding.close(), transactions.close()])
     },
   }
 }

@@ -73,6 +73,16 @@ export async function openStore(
   )
 }
 
+/** The databases whose stores have transactions for handlers. */
+export const WITH_TRANSACTIONS = 'MySQL, MariaDB or Postgres'
+
+/** Will the store that is opened from it have transactions for handlers? */
+export function hasTransactions(source: StoreSource): boolean {
+  if (typeof source === 'string') return /^(mysql|mariadb|postgres|postgresql):/i.test(source)
+  if (isStore(source)) return source.transactions !== undefined
+  return !isSqliteDatabase(source) && (isMysqlPool(source) || isPostgresPool(source))
+}
+
 /** Does {@link openStore} know the URL's scheme? Whether the rest can be opened shows when it is. */
 export function isStoreUrl(url: string): boolean {
   return openerOf(url) !== undefined

@@ -42,7 +42,7 @@ function verdictsOf(answer: ClaimAnswer, claims: readonly Claim[], wanted: reado
 
 const CALL = (names: Names) => `SELECT ${names.prefix}claim($1::integer, $2::bytea[], $3::integer[], $4::integer[],
   $5::boolean[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[],
-  $13::bytea[], $14::integer[], $15::bytea[])`
+  $13::bytea[], $14::integer[], $15::bytea[], $16::text[])`
 
 function wantedRows(claims: readonly Claim[]): Wanted[] {
   let partNumber = 0
@@ -73,6 +73,7 @@ function argumentsOf(claims: readonly Claim[], wanted: readonly Wanted[]): unkno
     messages.map(({ key }) => bytes(key)),
     messages.map(({ partNumber }) => partNumber),
     wanted.filter(({ claim }) => !claim.fromQueue).map(({ key }) => key),
+    claims.some((claim) => claim.strategy === 'transaction') ? wanted.map(({ claim }) => claim.strategy) : null,
   ]
 }
 

@@ -60,17 +60,27 @@ export async function urlSource(url: string): Promise<Source> {
   return {
     name,
     async connect(connectionTimeoutMillis) {
-      const client = new Client({ connectionString: url, connectionTimeoutMillis, keepAlive: true })
-      // Without a listener, a connection that is lost would end the process.
-      client.on('error', () => undefined)
-      const cut = () => cutStream(client)
-      await client.connect().catch((error: unknown) => {
-        cut()
-        throw error
-      })
-      return { client, end: () => client.end(), cut }
+      return openClient(new Client({ connectionString: url, connectionTimeoutMillis, keepAlive: true }))
     },
   }
+}
+
+/** A client that nobody has connected yet. */
+export interface NewClient extends PostgresClient {
+  connect(): Promise<unknown>
+  end(): Promise<void>
+}
+
+/** Connects it. */
+export async function openClient(client: NewClient): Promise<Opened> {
+  // Without a listener, a connection that is lost would end the process.
+  client.on('error', () => undefined)
+  const cut = () => cutStream(client)
+  await client.connect().catch((error: unknown) => {
+    cut()
+    throw error
+  })
+  return { client, end: () => client.end(), cut }
 }
 
 /** Connections out of the user's pool. */
@@ -119,7 +129,7 @@ function readName(url: string): string {
 }
 
 /** The driver's own end says goodbye and waits, and a server that is stuck never answers that. */
-function cutStream(client: unknown): void {
+export function cutStream(client: unknown): void {
   const { connection } = client as { connection?: { stream?: { destroy?: () => void } } }
   connection?.stream?.destroy?.()
 }
@@ -228,7 +238,7 @@ export function createLink(source: Source, limits: Limits): Link {
 /** As text, whatever parsers the user has set for all of the process. */
 const AS_TEXT = { getTypeParser: () => (value: unknown) => value }
 
-async function send(client: PostgresClient, { sql, values = [] }: Statement): Promise<readonly Row[]> {
+export async function send(client: PostgresClient, { sql, values = [] }: Statement): Promise<readonly Row[]> {
   const { rows } = await client.query({ text: sql, values: [...values], rowMode: 'array', types: AS_TEXT })
   return rows as Row[]
 }

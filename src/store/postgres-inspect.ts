@@ -13,6 +13,7 @@ import type {
   SessionFilter,
   SessionRow,
   StoreStats,
+  Strategy,
 } from './store.ts'
 
 /** Which of these messages are completed and in retention. */
@@ -42,12 +43,13 @@ export type SessionAnswer = readonly [
   expiresAt: number,
   contended: boolean,
   stale: boolean,
+  strategy: Strategy,
 ]
 
 /** The row as people see it. */
 export function sessionRow(answer: SessionAnswer): SessionRow {
   const [key, prospect, device, owner, nodeId, messageKeys, fencingToken, lockedAt, renewedAt, expiresAt] = answer
-  const [contended, stale] = answer.slice(10) as [boolean, boolean]
+  const [contended, stale, strategy] = answer.slice(10) as [boolean, boolean, Strategy]
   return {
     key,
     prospect,
@@ -61,6 +63,7 @@ export function sessionRow(answer: SessionAnswer): SessionRow {
     expiresAt: milliseconds(expiresAt),
     contended,
     stale,
+    strategy,
   }
 }
 

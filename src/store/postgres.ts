@@ -9,6 +9,7 @@ import { type Listener, listenForReleases } from './postgres-listen.ts'
 import { appliedVersions, migrateTables } from './postgres-migrate.ts'
 import { postgresQueue } from './postgres-queue.ts'
 import { releaseBatch, renewBatch, settleBatch } from './postgres-settle.ts'
+import { postgresTransactions, sourceBeside } from './postgres-transactions.ts'
 import { namesUnder } from './postgres-values.ts'
 import type { Store, StoreSettings } from './store.ts'
 
@@ -19,8 +20,10 @@ export type { PostgresClient, PostgresPool, PostgresPoolClient } from './postgre
  *
  * It uses two connections, whatever the load: one for claims and looks inside, one for renewals,
  * settlements, forced releases and clean-up, so that leases live while claims hang; a third one once it is told
- * to listen, and a fourth one where an inbox works, so that what is received does not wait for what is taken. A batch is one round trip. Nothing is set on the connections, so that a pooler
- * in transaction mode serves; through one, listening tells nothing, and who waits asks again.
+ * to listen, and a fourth one where an inbox works, so that what is received does not wait for what is taken. A batch
+ * is one round trip. Nothing is set on the connections, so that a pooler in transaction mode serves; through one,
+ * listening tells nothing, and who waits asks again. Handlers' transactions have connections of their own, with the
+ * driver's defaults, or with the pool's settings.
  *
  * @param source `postgres://user:password@host:5432/database` (or `postgresql://…`), or a pool of pg,
  * which stays the caller's to end.
@@ -34,10 +37,15 @@ export type { PostgresClient, PostgresPool, PostgresPoolClient } from './postgre
  */
 export async function postgresStore(source: string | PostgresPool, settings: StoreSettings): Promise<Store> {
   requireTablePrefix(settings.tablePrefix)
-  return storeOn(typeof source === 'string' ? await urlSource(source) : poolSource(source), settings)
+  if (typeof source === 'string') {
+    const own = await urlSource(source)
+    return storeOn(own, own, settings)
+  }
+  const own = poolSource(source)
+  return storeOn(own, sourceBeside(source, own), settings)
 }
 
-function storeOn(source: Source, { tablePrefix, timeoutMs }: StoreSettings): Store {
+function storeOn(source: Source, handlers: Source, { tablePrefix, timeoutMs }: StoreSettings): Store {
   const names = namesUnder(tablePrefix)
   const limits = { callMs: timeoutMs, connectMs: connectWithinMs(timeoutMs) }
   // The database gives up a little before the caller does, so that the caller learns why.
@@ -47,6 +55,7 @@ function storeOn(source: Source, { tablePrefix, timeoutMs }: StoreSettings): Sto
   const askFor = <Value>(work: (query: Query) => Promise<Value>) => asking.call(work)
   const holdBy = <Value>(work: (query: Query) => Promise<Value>) => holding.call(work)
   const working = createLink(source, limits)
+  const transactions = postgresTransactions(handlers, names, limits, lockWaitMs)
   let listener: Listener | undefined
   return {
     name: source.name,
@@ -69,8 +78,9 @@ function storeOn(source: Source, { tablePrefix, timeoutMs }: StoreSettings): Sto
       listener ??= listenForReleases(source, tablePrefix, limits.connectMs, released)
     },
     queue: postgresQueue({ receiving: asking, working }, names, lockWaitMs),
+    transactions,
     async close() {
-      await Promise.all([listener?.close(), asking.close(), holding.close(), working.close()])
+      await Promise.all([listener?.close(), asking.close(), holding.close(), working.close(), transactions.close()])
     },
   }
 }

@@ -57,6 +57,7 @@ export function sessionRow(reply: Reply): SessionRow {
     expiresAt: milliseconds(expiresAt),
     contended: contended === 1,
     stale: integer(expiresAt) <= integer(now),
+    strategy: 'lease',
   }
 }
 

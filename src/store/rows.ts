@@ -4,8 +4,8 @@ import type { MessageRow, MessageStatus, SessionRow, Settlement } from './store.
 /** The most characters of an error's text that are kept. */
 const MAX_ERROR_CHARACTERS = 1000
 
-/** A row of the session table as a store keeps it; whether it is stale depends on when one looks. */
-export type StoredSession = Omit<SessionRow, 'stale'>
+/** A row of the session table as a store in this process keeps it; whether it is stale depends on when one looks. */
+export type StoredSession = Omit<SessionRow, 'stale' | 'strategy'>
 
 /** A row of the message table as a store keeps it. */
 export interface StoredMessage extends MessageRow {
@@ -29,7 +29,7 @@ export function isKept(settlement: Settlement): boolean {
 
 /** The row as people see it at this moment (`now`: the store's clock, epoch milliseconds). */
 export function toSessionRow(row: StoredSession, now: number): SessionRow {
-  return { ...row, stale: row.expiresAt <= now }
+  return { ...row, stale: row.expiresAt <= now, strategy: 'lease' }
 }
 
 /** The row as people see it: without the answer that was stored. */

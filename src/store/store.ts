@@ -34,6 +34,13 @@
  * 6. An empty batch gives `[]`; after `close` every call rejects with a {@link StoreError}.
  */
 import type { Queue, QueueStep } from './queue.ts'
+import type { Transactions } from './transactions.ts'
+
+/**
+ * How a row is held. `lease`: until it is settled or stale. `transaction`: also no longer than the locks
+ * of its handler's transaction, so that whoever has these may take it over at once.
+ */
+export type Strategy = 'lease' | 'transaction'
 
 /** A row that a claim asks for. `prospect` and `device` are for people who read the table. */
 export interface RowWanted {
@@ -85,6 +92,8 @@ export interface Claim {
   readonly tokenAbove: number
   /** true: for the session's own queued messages. Any other claim of a session with queued messages is held by them. */
   readonly fromQueue?: boolean
+  /** `transaction`: who asks holds the locks of all these rows (see {@link Transactions}). Default `lease`. */
+  readonly strategy?: Strategy
 }
 
 /** A message that was handled and is still in retention. */
@@ -193,6 +202,7 @@ export interface SessionRow {
   readonly contended: boolean
   /** true: the expiry has passed; the next claim takes it over. */
   readonly stale: boolean
+  readonly strategy: Strategy
 }
 
 export type MessageStatus = 'queued' | 'processing' | 'completed' | 'failed' | 'dead'
@@ -248,6 +258,8 @@ export interface CleanupOptions {
 export interface CleanupReport {
   readonly messages: number
   readonly sessions: number
+  /** Rows that are there to be locked, and that nobody has locked: only where {@link Transactions} needs any. */
+  readonly locks?: number
 }
 
 export interface Store {
@@ -287,6 +299,8 @@ export interface Store {
   listen?(released: (rowKey: string) => void): void
   /** The durable queue behind the inbox. Absent: this store has none. */
   readonly queue?: Queue
+  /** Transactions for handlers. Absent: this store has none. */
+  readonly transactions?: Transactions
   /** Closes what this store opened itself, and only that. */
   close(): Promise<void>
 }
