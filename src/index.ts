@@ -9,7 +9,7 @@ export type {
   SettleResult,
   Withheld,
 } from './engine/delivery.ts'
-export { ClosedError, KeyError, LeaseLostError, OptionsError, ReentryError } from './engine/errors.ts'
+export { ClosedError, KeyError, LeaseLostError, type Loss, OptionsError, ReentryError } from './engine/errors.ts'
 export type { ClaimEvent, EventName, Listener, LockEvents } from './engine/events.ts'
 export type { Inspection, LockStats, MessagesFilter, SessionInfo, SessionsFilter } from './engine/inspection.ts'
 export type { Lease } from './engine/lease.ts'
@@ -29,4 +29,6 @@ export {
   type StoreErrorKind,
   type StoreSettings,
   type StoreStats,
+  type Strategy,
 } from './store/store.ts'
+export { type TransactionClient, TransactionEndedError } from './store/transactions.ts'

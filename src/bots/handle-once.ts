@@ -20,7 +20,8 @@ export interface Passage {
 /**
  * Goes on to the handlers unless the update is completed already.
  *
- * @throws RefusedError where it is busy or in flight; what the handlers throw, after the update is marked failed
+ * @throws RefusedError where it is busy or in flight; what the handlers throw, after the update is marked failed, or
+ * why their transaction was not committed
  */
 export async function handleOnce(lock: ClaimingLock, passage: Passage): Promise<'handled' | 'duplicate'> {
   const { context, delivery, wait, next } = passage
@@ -48,4 +49,5 @@ async function settled(hold: Hold, next: () => unknown): Promise<void> {
     throw error
   }
   await hold.settle({ status: 'completed' })
+  if (hold.rolledBack) throw hold.rolledBack
 }

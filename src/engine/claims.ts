@@ -18,6 +18,7 @@ import { ClosedError, ReentryError } from './errors.ts'
 import { giveBack } from './give-back.ts'
 import { type Acquired, createHold, createHoldOfNothing, type HoldKeeper } from './hold.ts'
 import { createLines } from './lines.ts'
+import { createLockFirst } from './lock-first.ts'
 import { type Plan, type PlannedPart, planDelivery } from './plan.ts'
 import { createRemembered } from './remembered.ts'
 import { createReport, type OutcomeCounts } from './report.ts'
@@ -58,6 +59,8 @@ export function createClaims(engine: Engine): Claims {
   const report = createReport(engine)
   const lines = createLines<Turn>(port, ask)
   if (options.listen) engine.whenOpened((store) => store.listen?.(lines.askNow))
+  const lockFirst =
+    options.strategy === 'transaction' && createLockFirst(engine, lines, { claim: claimRows, decided, failed })
   const remembered = createRemembered(port)
   const told = createTold(lines, finishWithout)
   const waiting = new Set<Turn>()
@@ -109,6 +112,8 @@ export function createClaims(engine: Engine): Claims {
         request: undefined,
         sentAt: 0,
         leasesLeft: 0,
+        transaction: undefined,
+        whenAnswered: undefined,
         resolve,
         reject,
       }
@@ -178,6 +183,11 @@ export function createClaims(engine: Engine): Claims {
 
   /** Asks the store. The turn is first in all its lines, and keeps that place until the answer is in. */
   function ask(turn: Turn): void {
+    if (lockFirst) void lockFirst(turn)
+    else claimRows(turn)
+  }
+
+  function claimRows(turn: Turn): void {
     turn.sentAt = port.now()
     turn.request = {
       owner: turn.owner,
@@ -186,6 +196,7 @@ export function createClaims(engine: Engine): Claims {
       whole: !turn.final,
       staleAfterMs: options.staleAfterMs,
       tokenAbove: largestToken,
+      strategy: options.strategy,
     }
     asking += 1
     engine.claims.send(turn.request, receiver, turn)
@@ -195,11 +206,13 @@ export function createClaims(engine: Engine): Claims {
     answered(turn, verdict) {
       asking -= 1
       answered(turn, verdict)
+      turn.whenAnswered?.()
       tellIfAllEnded()
     },
     failed(turn, error) {
       asking -= 1
       unanswered(turn, error)
+      turn.whenAnswered?.()
       tellIfAllEnded()
     },
   }
@@ -304,6 +317,7 @@ export function createClaims(engine: Engine): Claims {
     const { fresh, duplicates } = positions(turn, parts)
     const hold = createHold(engine, {
       claim: turn.request as Claim,
+      transaction: turn.transaction,
       provider: turn.plan.provider,
       acquired,
       fresh,
@@ -367,7 +381,7 @@ export function createClaims(engine: Engine): Claims {
 
   function failed(turn: Turn, error: unknown): void {
     leaveAll(turn)
-    report.failed(turn, error)
+    if (!(error instanceof ClosedError)) report.failed(turn, error)
     if (options.onStoreError === 'allow' && error instanceof StoreError) {
       report.unprotected(turn, error)
       turn.resolve({ outcome: 'acquired', hold: createHoldOfNothing(engine, turn) })

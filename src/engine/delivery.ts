@@ -74,6 +74,11 @@ export interface Hold {
   readonly signal: AbortSignal
   /** The largest token of its leases; 0 where nothing is held (`onStoreError: 'allow'`). */
   readonly fencingToken: number
+  /**
+   * Once it is settled: why the handler's transaction was not committed although it had completed. Its messages
+   * failed, and whoever waits for the answer must come again. Undefined with the strategy `lease`.
+   */
+  readonly rolledBack?: Error | undefined
   /** Runs code as this hold's handler, so that a claim of its own session is told so. */
   within<Result>(work: () => Result): Result
   /** Ends all leases. The second call changes nothing. Never rejects. */

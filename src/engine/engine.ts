@@ -1,5 +1,5 @@
 /** What the pieces of one lock share: the store behind its batches, the log, the events, the clock. */
-import { openStore } from '../store/open.ts'
+import { openStore, WITH_TRANSACTIONS } from '../store/open.ts'
 import type { Arrival, ArrivalVerdict, Queue } from '../store/queue.ts'
 import {
   type Claim,
@@ -14,6 +14,7 @@ import {
   StoreError,
   type StoreSettings,
 } from '../store/store.ts'
+import type { Transactions } from '../store/transactions.ts'
 import { type Batches, createBatches } from './batches.ts'
 import { createEvents, type Events } from './events.ts'
 import { createHeart, type Heart } from './heart.ts'
@@ -37,6 +38,8 @@ export interface Engine {
   readonly arrivals: Batches<Arrival, ArrivalVerdict>
   /** The store, opened and migrated; rejects with a {@link StoreError} and tries anew at the next call. */
   store(): Promise<Store>
+  /** The store's transactions for handlers; rejects with a {@link StoreError} where it has none. */
+  transactions(): Promise<Transactions>
   /** Calls back once, when the store has been opened for the first time. */
   whenOpened(opened: (store: Store) => void): void
   /** Logs, counts and emits a failed call of the store, for one claim or for all. */
@@ -66,6 +69,7 @@ export function createEngine(options: ResolvedOptions): Engine {
         const applied = await store.migrate()
         if (applied.length > 0) log.raw.info({ applied, store: store.name }, 'made the tables')
       } else await store.checkSchema()
+      if (options.strategy === 'transaction') await requireTransactions(store).check()
       for (const listener of openListeners.splice(0)) listener(store)
       return store
     } catch (error) {
@@ -120,6 +124,7 @@ export function createEngine(options: ResolvedOptions): Engine {
       },
     ),
     store,
+    transactions: async () => requireTransactions(await store()),
     whenOpened: (listener) => void openListeners.push(listener),
     storeFailed(during, error, subject) {
       storeErrors += 1
@@ -142,6 +147,12 @@ export function createEngine(options: ResolvedOptions): Engine {
 export function requireQueue({ name, queue }: Store): Queue {
   if (queue) return queue
   const text = `session-lock: the inbox needs a database that keeps what it was told: SQLite, MySQL, MariaDB or Postgres, not ${name}`
+  throw new StoreError('setup', text)
+}
+
+function requireTransactions({ name, transactions }: Store): Transactions {
+  if (transactions) return transactions
+  const text = `session-lock: ${name} has no transactions for handlers; the strategy "transaction" needs ${WITH_TRANSACTIONS}`
   throw new StoreError('setup', text)
 }
 

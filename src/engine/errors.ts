@@ -54,18 +54,24 @@ export class ReentryError extends Error {
   }
 }
 
+/**
+ * Why a lease was lost. `refused`: taken over or released by force; `expired`: not renewed in time; `max_hold`:
+ * `maxHoldMs` is over; `connection`: that of the handler's transaction was lost.
+ */
+export type Loss = 'refused' | 'expired' | 'max_hold' | 'connection'
+
 /** Why a lease's signal aborted: `signal.reason`. */
 export class LeaseLostError extends Error {
   override readonly name = 'LeaseLostError'
   readonly code = 'LEASE_LOST'
-  /** `refused`: taken over or released by force; `expired`: not renewed in time; `max_hold`: `maxHoldMs` is over. */
-  readonly loss: 'refused' | 'expired' | 'max_hold'
+  readonly loss: Loss
 
-  constructor(loss: 'refused' | 'expired' | 'max_hold') {
+  constructor(loss: Loss) {
     const text = {
       refused: 'the lease was taken over or released by force',
       expired: 'the lease could not be renewed in time',
       max_hold: 'the handler ran for longer than maxHoldMs',
+      connection: 'the connection of its transaction was lost, and with it what was written there',
     }[loss]
     super(`session-lock: ${text}; stop writing, somebody else may run now`)
     this.loss = loss

@@ -1,6 +1,7 @@
 /** The events a lock emits, and who listens. */
 import { EventEmitter } from 'node:events'
 import type { StoreErrorKind } from '../store/store.ts'
+import type { Loss } from './errors.ts'
 
 /** What every event about a claim says. Prospects and message ids are as they came, unmasked. */
 export interface ClaimEvent {
@@ -27,7 +28,7 @@ export interface LockEvents {
   /** A lease ended and its messages may be handled again. */
   failed: ClaimEvent & { readonly heldMs: number; readonly error: unknown }
   /** A holder lost its lease; its signal has aborted. */
-  lease_lost: ClaimEvent & { readonly loss: 'refused' | 'expired' | 'max_hold' }
+  lease_lost: ClaimEvent & { readonly loss: Loss }
   /** A call of the store failed. */
   store_error: {
     readonly during: string

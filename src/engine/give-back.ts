@@ -13,7 +13,8 @@ export async function giveBack(engine: Engine, request: Claim): Promise<void> {
   for (let waitMs = 50; port.now() < until && !engine.isClosed(); waitMs = Math.min(waitMs * 2, 2000)) {
     await pause(port, waitMs)
     try {
-      const verdict = await engine.claims.submit({ ...request, whole: false })
+      // As a lease: the locks that it may have been asked with are gone, and others can hold the rows by now.
+      const verdict = await engine.claims.submit({ ...request, whole: false, strategy: 'lease' })
       await Promise.all(request.parts.map((part, index) => release(engine, request, part, verdict[index])))
       return
     } catch (error) {

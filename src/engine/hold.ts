@@ -12,10 +12,12 @@ import {
   type SettlementVerdict,
   StoreError,
 } from '../store/store.ts'
+import type { StoreTransaction, TransactionClient } from '../store/transactions.ts'
 import type { Receiver } from './batches.ts'
+import { commit } from './commit.ts'
 import type { HandlerResult, Hold, SettleResult, Withheld } from './delivery.ts'
 import type { Engine } from './engine.ts'
-import { LeaseLostError } from './errors.ts'
+import { LeaseLostError, type Loss } from './errors.ts'
 import type { Beating } from './heart.ts'
 import type { Lease } from './lease.ts'
 import type { LogSubject } from './log.ts'
@@ -32,15 +34,17 @@ class HeldLease implements Lease {
   readonly fencingToken: number
   readonly takeover: boolean
   readonly rows: readonly RowHeld[]
+  readonly tx: TransactionClient | undefined
   lost: LeaseLostError | undefined
   /** What is being written of it. */
   settlement: Settlement | undefined
   #abort: AbortController | undefined
 
-  constructor(holder: HeldLeases, { part, fencingToken, takeover }: Acquired, owner: string) {
+  constructor(holder: HeldLeases, { part, fencingToken, takeover }: Acquired, { claim, transaction }: Asked) {
     this.holder = holder
     this.part = part
-    this.owner = owner
+    this.owner = claim.owner
+    this.tx = transaction?.tx
     this.fencingToken = fencingToken
     this.takeover = takeover
     this.rows = part.rows.map(({ key }) => ({ key, fencingToken }))
@@ -95,15 +99,19 @@ export interface HoldKeeper<Of> {
   step?(of: Of, result: HandlerResult): { readonly step: QueueStep; readonly retentionMs: number }
 }
 
-export interface HoldInput<Of> {
+/** What the store was asked, when by the process's own clock, and in whose transaction. */
+export interface Asked {
   readonly claim: Claim
+  readonly sentAt: number
+  readonly transaction: StoreTransaction | undefined
+}
+
+export interface HoldInput<Of> extends Asked {
   readonly provider: string
   readonly acquired: readonly Acquired[]
   readonly fresh: readonly number[]
   readonly duplicates: readonly number[]
   readonly withheld: Withheld | null
-  /** When the claim was sent, by the process's own clock. */
-  readonly sentAt: number
   /** Who is told what becomes of the leases, and of what. */
   readonly keeper: HoldKeeper<Of>
   readonly of: Of
@@ -118,6 +126,7 @@ export interface LiveHold extends Hold {
 /** A class, as closures of its own for each message would cost more than the claim. */
 class HeldLeases implements LiveHold, Beating {
   readonly leases: readonly HeldLease[]
+  rolledBack: Error | undefined
   readonly #engine: Engine
   readonly #input: HoldInput<unknown>
   readonly #acquiredAt: number
@@ -130,15 +139,19 @@ class HeldLeases implements LiveHold, Beating {
   #unsettledLeases = 0
   #worst: SettleResult = 'settled'
   #markSettled: ((result: SettleResult) => void) | undefined
+  #markLeasesSettled: (() => void) | undefined
   #signal: AbortSignal | undefined
 
   constructor(engine: Engine, input: HoldInput<unknown>) {
-    this.leases = input.acquired.map((one) => new HeldLease(this, one, input.claim.owner))
+    this.leases = input.acquired.map((one) => new HeldLease(this, one, input))
     this.#engine = engine
     this.#input = input
     this.#acquiredAt = engine.port.now()
     this.#givenSince(input.sentAt)
     if (this.leases.length > 0) engine.heart.add(this)
+    void input.transaction?.lost.then(() => {
+      if (!this.#result) this.#loseAll('connection')
+    })
   }
 
   get fresh(): readonly number[] {
@@ -184,6 +197,17 @@ class HeldLeases implements LiveHold, Beating {
     this.#result = result
     this.#unsettledLeases = this.leases.length
     this.#engine.heart.remove(this)
+    const { transaction } = this.#input
+    if (!transaction) {
+      this.#settleLeases(result)
+      return
+    }
+    // It counts as one more: only when it is over, too, is all of it settled.
+    this.#unsettledLeases += 1
+    void this.#endTransaction(transaction, result).then(() => this.#note('settled'))
+  }
+
+  #settleLeases(result: HandlerResult): void {
     for (const lease of this.leases) {
       lease.settlement = this.#settlementOf(lease, result)
       this.#engine.settlements.send(lease.settlement, SETTLER, lease)
@@ -199,12 +223,20 @@ class HeldLeases implements LiveHold, Beating {
     return { provider: this.#input.provider, prospect, device, messageIds, owner, nodeId: this.#engine.options.nodeId }
   }
 
-  #lose(lease: HeldLease, loss: 'refused' | 'expired' | 'max_hold'): void {
+  #loseAll(loss: Loss): void {
+    for (const lease of this.leases) if (!lease.lost) this.#lose(lease, loss)
+  }
+
+  #lose(lease: HeldLease, loss: Loss): void {
     lease.lose(new LeaseLostError(loss))
     this.#engine.log.lost(this.#subjectOf(lease), loss)
     const { events } = this.#engine
     if (events.isHeard('lease_lost')) events.emit('lease_lost', { ...this.#eventOf(lease), loss })
     this.#input.keeper.freed(this.#input.of, lease.part, false)
+    if (!this.#input.transaction) return
+    // What the handler writes can no longer be committed; and whoever waits for its locks is to have them.
+    this.#input.transaction.cut()
+    this.#loseAll('connection')
   }
 
   #isAnyLive(): boolean {
@@ -232,7 +264,7 @@ class HeldLeases implements LiveHold, Beating {
     const loss = until >= this.#expiresAt ? 'expired' : isTooLong ? 'max_hold' : undefined
     if (loss) {
       heart.remove(this)
-      for (const lease of this.leases) if (!lease.lost) this.#lose(lease, loss)
+      this.#loseAll(loss)
     } else if (options.renew && !this.#renewing && until >= this.#renewAt) void this.#renew(this.#engine.port.now())
   }
 
@@ -260,6 +292,35 @@ class HeldLeases implements LiveHold, Beating {
     if (!this.#result && this.#isAnyLive()) heart.add(this)
   }
 
+  /** Success is settled within it; anything else while its locks are still held, so that nobody need take over. */
+  async #endTransaction(transaction: StoreTransaction, result: HandlerResult): Promise<void> {
+    if (result.status === 'completed') {
+      this.rolledBack = await this.#commit(transaction)
+      if (!this.rolledBack) return
+    }
+    const error = this.rolledBack ?? (result.status === 'failed' && result.error)
+    this.#result = { status: 'failed', error }
+    await new Promise<void>((resolve) => {
+      this.#markLeasesSettled = resolve
+      this.#settleLeases(this.#result as HandlerResult)
+    })
+    await transaction.rollback()
+  }
+
+  /** Why it was not committed; undefined where it was. */
+  async #commit(transaction: StoreTransaction): Promise<Error | undefined> {
+    const lost = this.leases.find((lease) => lease.lost)?.lost
+    if (lost) return lost
+    for (const lease of this.leases) lease.settlement = this.#settlementOf(lease, this.#result as HandlerResult)
+    const settlements = this.leases.map((lease) => lease.settlement as Settlement)
+    const committed = await commit(this.#engine, transaction, settlements)
+    if ('failure' in committed) return committed.failure
+    this.leases.forEach((lease, index) => {
+      this.settled(lease, committed.verdicts[index] as SettlementVerdict)
+    })
+    return undefined
+  }
+
   settled(lease: HeldLease, verdict: SettlementVerdict): void {
     const settled = this.#conclude(lease, verdict)
     this.#input.keeper.ended(this.#input.of)
@@ -278,6 +339,7 @@ class HeldLeases implements LiveHold, Beating {
   #note(settled: SettleResult): void {
     if (settled === 'unsettled' || this.#worst === 'settled') this.#worst = settled
     this.#unsettledLeases -= 1
+    if (this.#unsettledLeases === 1) this.#markLeasesSettled?.()
     if (this.#unsettledLeases === 0) this.#markSettled?.(this.#worst)
   }
 
@@ -370,6 +432,7 @@ export function createHoldOfNothing(engine: Engine, turn: Turn): LiveHold {
     ...positions(turn, turn.plan.parts),
     withheld: null,
     sentAt: engine.port.now(),
+    transaction: undefined,
     keeper: NOBODY,
     of: undefined,
   })

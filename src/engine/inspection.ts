@@ -127,7 +127,9 @@ export function createInspection(engine: Engine, claims: Claims): Inspection {
       const batch = await store.cleanup({ abandonedAfterMs: engine.options.maxHoldMs, limit: CLEANUP_BATCH })
       removed.messages += batch.messages
       removed.sessions += batch.sessions
-      if (batch.messages < CLEANUP_BATCH && batch.sessions < CLEANUP_BATCH) return removed
+      if (batch.messages < CLEANUP_BATCH && batch.sessions < CLEANUP_BATCH && (batch.locks ?? 0) < CLEANUP_BATCH) {
+        return removed
+      }
     }
   }
 

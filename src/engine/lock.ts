@@ -1,6 +1,7 @@
 /** A lock: the engine behind every middleware, and what a program calls directly. */
 import cluster from 'node:cluster'
 import type { Logger } from 'pino'
+import type { TransactionClient } from '../store/transactions.ts'
 import { createClaims } from './claims.ts'
 import type { Delivery, DeliveryOutcome } from './delivery.ts'
 import { createEngine, type Engine } from './engine.ts'
@@ -26,8 +27,11 @@ export type RunResult<Value> =
   /** A different message holds the session. */
   | { readonly status: 'busy'; readonly retryAfterMs: number }
 
-/** A lock over one store. Make it with {@link createSessionLock}. */
-export interface SessionLock extends Inspection {
+/**
+ * A lock over one store. Make it with {@link createSessionLock}. `Tx`: what `lease.tx` is, where the strategy is
+ * `transaction`.
+ */
+export interface SessionLock<Tx = TransactionClient | undefined> extends Inspection {
   /** The options with every default filled in. */
   readonly options: ResolvedOptions
   readonly log: Logger
@@ -36,8 +40,8 @@ export interface SessionLock extends Inspection {
    *
    * @param key - `{ messageId, prospect, device }`; a message alone `{ messageId }`; a session alone
    *   `{ prospect, device }` or `{ session }`.
-   * @throws what `work` throws, after the message is marked failed; {@link KeyError} for ids of wrong
-   *   type or size; {@link StoreError} where the store cannot be reached; {@link ReentryError};
+   * @throws what `work` throws, after the message is marked failed; why its transaction was not committed
+   *   (strategy `transaction`), likewise; {@link KeyError} for ids of wrong type or size; {@link StoreError} where the store cannot be reached; {@link ReentryError};
    *   {@link ClosedError}.
    * @example
    * const result = await lock.run({ messageId: 'm1', prospect: '4917', device: 'bot' }, async (lease) => {
@@ -47,7 +51,7 @@ export interface SessionLock extends Inspection {
    */
   run<Value>(
     key: RunKey,
-    work: (lease: Lease) => Promise<Value> | Value,
+    work: (lease: Lease<Tx>) => Promise<Value> | Value,
     options?: WaitOptions,
   ): Promise<RunResult<Value>>
   /** Claims a whole delivery: what the middleware of every framework is built on. */
@@ -80,7 +84,17 @@ export interface WaitOptions {
  * @example
  * const lock = createSessionLock({ store: 'sqlite:./bot.db' })
  * app.use('/webhook', express.json(), sessionLock(lock))
+ * @example
+ * const lock = createSessionLock<Connection>({ store: 'mysql://…', strategy: 'transaction' })
+ * await lock.run(key, (lease) => lease.tx.query('UPDATE accounts SET balance = balance + 1 WHERE id = ?', [id]))
  */
+export function createSessionLock<Tx = TransactionClient>(
+  options: SessionLockOptions & { readonly strategy: 'transaction' },
+): SessionLock<Tx>
+export function createSessionLock(
+  options?: SessionLockOptions & { readonly strategy?: 'lease' | undefined },
+): SessionLock<undefined>
+export function createSessionLock(options?: SessionLockOptions): SessionLock
 export function createSessionLock(options: SessionLockOptions = {}): SessionLock {
   trackHandlers()
   return createLock(options)
@@ -139,6 +153,7 @@ export function createLock(options: SessionLockOptions): SessionLock {
       throw error
     }
     await hold.settle({ status: 'completed' })
+    if (hold.rolledBack) throw hold.rolledBack
     return { status: 'processed', value, takeover: lease.takeover }
   }
 
@@ -184,6 +199,7 @@ function unprotectedLease(key: RunKey, signal: AbortSignal): Lease {
     owner: '',
     fencingToken: 0,
     takeover: false,
+    tx: undefined,
     signal,
   }
 }

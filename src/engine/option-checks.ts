@@ -19,6 +19,8 @@ export const CHECKS: Readonly<Record<keyof SessionLockOptions, readonly [(value:
   ],
   alias: [isFunction, 'takes a function (prospect, { provider, device }) => name'],
   scope: oneOf('both', 'message', 'session'),
+  strategy: oneOf('lease', 'transaction'),
+  maxTransactions: wholeNumber(1),
   lockWaitMs: milliseconds(0),
   staleAfterMs: milliseconds(100),
   renew: [isBoolean, 'takes true or false'],

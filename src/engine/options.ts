@@ -3,7 +3,8 @@ import { hostname } from 'node:os'
 import { type Logger, pino } from 'pino'
 import type { KeyFields, KeyReader } from '../providers/generic.ts'
 import type { IncomingDelivery, Provider } from '../providers/provider.ts'
-import { isStoreUrl, type StoreSource } from '../store/open.ts'
+import { hasTransactions, isStoreUrl, type StoreSource, WITH_TRANSACTIONS } from '../store/open.ts'
+import type { Strategy } from '../store/store.ts'
 import type { Alias } from './alias.ts'
 import { OptionsError } from './errors.ts'
 import { CHECKS, isRecord } from './option-checks.ts'
@@ -38,6 +39,20 @@ export interface SessionLockOptions {
   readonly scope?: 'both' | 'message' | 'session' | undefined
   /** The name that a person's session goes by, where messages come under several: see {@link Alias}. */
   readonly alias?: Alias | undefined
+  /**
+   * `lease` (default): a handler may take as long as it likes, and needs no connection meanwhile; when it crashes
+   * after a side effect, its message is handled again.
+   *
+   * `transaction` (MySQL, MariaDB and Postgres): a handler writes through `lease.tx`, and what it writes is
+   * committed together with the mark "completed": exactly once. Each handler, and the first message that waits
+   * for a session held elsewhere, needs a connection of its own for as long ({@link SessionLockOptions.maxTransactions}); a crash frees the
+   * session at once. The answer is held back until the commit, and is 503 where that fails: at most 1 MiB of it,
+   * so that a handler cannot stream. On Postgres set `client_connection_check_interval`, else a handler that is
+   * killed in the middle of a statement holds its session until that is done.
+   */
+  readonly strategy?: Strategy | undefined
+  /** With the strategy `transaction`: how many connections handlers, and those who wait, have at once. Default 10. */
+  readonly maxTransactions?: number | undefined
   /** How long a duplicate in flight, or a message of a busy session, waits for its turn. Default 2000. */
   readonly lockWaitMs?: number | undefined
   /** A lease that was not renewed for this long is stale and is taken over. Default 30000. */
@@ -118,6 +133,8 @@ export interface ResolvedOptions
     | 'store'
     | 'provider'
     | 'scope'
+    | 'strategy'
+    | 'maxTransactions'
     | 'lockWaitMs'
     | 'staleAfterMs'
     | 'renew'
@@ -159,6 +176,8 @@ export interface ResolvedOptions
 const DEFAULTS = {
   provider: 'auto',
   scope: 'both',
+  strategy: 'lease',
+  maxTransactions: 10,
   lockWaitMs: 2000,
   staleAfterMs: 30_000,
   renew: true,
@@ -198,6 +217,8 @@ export function resolveOptions(options: SessionLockOptions = {}, port: Port = no
   const maxHoldMs = set.maxHoldMs ?? Math.max(DEFAULTS.maxHoldMs, staleAfterMs)
   if (maxHoldMs < staleAfterMs)
     throw new OptionsError('maxHoldMs', `must not be shorter than staleAfterMs (${staleAfterMs})`)
+  const store = set.store ?? fromEnvironment ?? 'memory:'
+  if (set.strategy === 'transaction') requireTransactions(store, set.onStoreError)
   return {
     ...DEFAULTS,
     secret: undefined,
@@ -211,13 +232,24 @@ export function resolveOptions(options: SessionLockOptions = {}, port: Port = no
     isSuccess: undefined,
     ...set,
     maxHoldMs,
-    store: set.store ?? fromEnvironment ?? 'memory:',
+    store,
     lockWaitIsDefault: set.lockWaitMs === undefined,
     storeIsDefault: set.store === undefined && fromEnvironment === undefined,
     storeTimeoutMs: set.storeTimeoutMs ?? Math.min(5000, Math.max(10, Math.floor(staleAfterMs / 6))),
     nodeId: set.nodeId ?? defaultNodeId(),
     logger: set.logger === false ? pino({ enabled: false }) : (set.logger ?? defaultLogger()),
     port,
+  }
+}
+
+function requireTransactions(store: StoreSource, onStoreError: SessionLockOptions['onStoreError']): void {
+  if (!hasTransactions(store)) {
+    throw new OptionsError('strategy', `can be "transaction" only where the store is ${WITH_TRANSACTIONS}`)
+  }
+  if (onStoreError === 'allow') {
+    const problem =
+      'cannot be "allow" with the strategy "transaction": a handler without its transaction has no lease.tx'
+    throw new OptionsError('onStoreError', problem)
   }
 }
 

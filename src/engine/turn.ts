@@ -1,5 +1,6 @@
 /** A turn: one claim on its way, from the delivery's arrival to its outcome. */
 import type { Claim, CompletedMessage, PartVerdict } from '../store/store.ts'
+import type { StoreTransaction } from '../store/transactions.ts'
 import type { DeliveryOutcome, Withheld } from './delivery.ts'
 import type { HeldElsewhere, Waiter } from './lines.ts'
 import type { Plan, PlannedMessage, PlannedPart } from './plan.ts'
@@ -34,6 +35,9 @@ export interface Turn extends Waiter {
   sentAt: number
   /** How many of its leases have not ended. */
   leasesLeft: number
+  /** Whose locks it asks with, and that its handler gets; and who waits for the answer. Of the strategy `transaction`. */
+  transaction: StoreTransaction | undefined
+  whenAnswered: (() => void) | undefined
   readonly resolve: (outcome: DeliveryOutcome) => void
   readonly reject: (error: unknown) => void
 }

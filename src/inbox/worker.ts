@@ -126,6 +126,7 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
       duplicates: [],
       withheld: null,
       sentAt,
+      transaction: undefined,
       keeper,
       of: { taken, onEnded },
     })
@@ -262,7 +263,7 @@ function partOf({ claim, messages }: Taken): PlannedPart {
 
 /** The lease, whose signal also aborts when the handler is to start again with newer messages. */
 function withNewer(lease: Lease, newer: AbortController): Lease {
-  const { name, prospect, device, messageIds, owner, fencingToken, takeover, signal } = lease
+  const { name, prospect, device, messageIds, owner, fencingToken, takeover, tx, signal } = lease
   const either = AbortSignal.any([signal, newer.signal])
-  return { name, prospect, device, messageIds, owner, fencingToken, takeover, signal: either }
+  return { name, prospect, device, messageIds, owner, fencingToken, takeover, tx, signal: either }
 }
