@@ -166,9 +166,13 @@ function enter(
 ): HandlerRun {
   const { staleAfterMs, isSuccess } = lock.options
   const { withheld } = hold
+  // A refusal loses nothing, whatever becomes of the transaction.
+  const isHeldBack = lock.options.strategy === 'transaction' && !withheld
   if (withheld) exchange.force(refuse(withheld.reason === 'busy' ? 'busy' : 'in-flight', withheld))
+  if (isHeldBack) exchange.holdBack()
   if (policy.captures) exchange.capture()
-  const run = watchHandler(exchange, { hold, staleAfterMs, isSuccess, log: lock.log, toStore: policy.toStore })
+  const { toStore } = policy
+  const run = watchHandler(exchange, { hold, staleAfterMs, isSuccess, log: lock.log, isHeldBack, toStore })
   exchange.show(createShown(exchange.request, delivery, hold, run))
   return run
 }

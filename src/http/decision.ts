@@ -28,6 +28,7 @@ export type RefusalName =
   | 'body-too-large'
   | 'store-unavailable'
   | 'overloaded'
+  | 'not-committed'
   | 'closing'
 
 interface Refusal {
@@ -70,6 +71,12 @@ const REFUSALS: Readonly<Record<RefusalName, Refusal>> = {
     detail:
       'This server has as many deliveries in hand as it may have. The message was not stored; deliver it again later.',
     retryAfterMs: 2000,
+  },
+  'not-committed': {
+    status: 503,
+    title: 'Transaction not committed',
+    detail: 'What the handler wrote was rolled back. The message was not handled; deliver it again later.',
+    retryAfterMs: 1000,
   },
   closing: {
     status: 503,

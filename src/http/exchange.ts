@@ -29,6 +29,10 @@ export interface Exchange {
   send(answer: Answer, own?: unknown): void
   /** From now on, whatever the handler answers, this is sent when it has ended its answer. */
   force(answer: Answer): void
+  /** From now on the handler's answer waits for {@link Exchange.letGo}. */
+  holdBack(): void
+  /** Sends what was held back, or another answer in its place. */
+  letGo(instead?: Answer): void
   /** From now on the handler's answer is kept, for {@link Exchange.onEnd} to give. */
   capture(): void
   /** Has the handler begun to answer? */

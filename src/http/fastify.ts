@@ -138,7 +138,11 @@ function followHandler(route: RouteOptions): void {
   route.handler = function followed(request, reply) {
     const result: unknown = handler.call(this, request, reply)
     const run = runOf(request.raw)
-    if (run && result instanceof Promise) run.follow(result.then((value) => endDeserted(reply.raw, value)))
+    if (!run || !(result instanceof Promise)) return result
+    const ended = result.then((value) => endDeserted(reply.raw, value))
+    // `return reply.send(…)` is done when the answer is out, which here waits for the handler: its end is its answer's.
+    if (run.isHeldBack) ended.catch(() => undefined)
+    else run.follow(ended)
     return result
   }
 }

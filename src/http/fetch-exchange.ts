@@ -3,6 +3,7 @@ import type { Claimed } from './claim.ts'
 import type { Answer } from './decision.ts'
 import type { Exchange, HandlerEnd, RequestLock } from './exchange.ts'
 import { readRequest } from './fetch-body.ts'
+import { MAX_HELD_BYTES, tooLargeError } from './hold-back.ts'
 import { type Capture, createCapture, KEPT_HEADERS } from './replay.ts'
 
 /** How far a handler's answer is read ahead of its client. */
@@ -38,6 +39,9 @@ export function fetchExchange(original: Request, options: FetchExchangeOptions):
   let captured: Capture | undefined
   let begun = false
   let ended: (end: HandlerEnd) => void = () => {}
+  /** Resolves when the handler's answer may go, with the one that goes in its place, if any. */
+  let held: Promise<Response | undefined> | undefined
+  let letGo: (instead?: Response) => void = () => {}
 
   async function respond(response: Response): Promise<Response> {
     begun = true
@@ -45,6 +49,12 @@ export function fetchExchange(original: Request, options: FetchExchangeOptions):
     const finished = (failure?: Error): void => {
       const body = captured?.body()
       ended({ status, failure, answer: body && { status, headers: keptHeaders(headers), body } })
+    }
+    if (held) {
+      const whole = await readWhole(response)
+      captured?.add(whole)
+      finished()
+      return new Response(response.body && whole, response)
     }
     if (!answer && response.body) return new Response(watch(response.body, finished, captured), response)
     finished(answer && (await drain(response, original.signal)))
@@ -85,6 +95,12 @@ export function fetchExchange(original: Request, options: FetchExchangeOptions):
     force(ours) {
       answer = responseOf(ours)
     },
+    holdBack() {
+      held = new Promise((resolve) => {
+        letGo = resolve
+      })
+    },
+    letGo: (ours) => letGo(ours && responseOf(ours)),
     capture() {
       captured = createCapture()
     },
@@ -100,7 +116,8 @@ export function fetchExchange(original: Request, options: FetchExchangeOptions):
       const handled = hold.within(handler).then(respond)
       run.follow(handled)
       try {
-        return await handled
+        const response = await handled
+        return (await held) ?? response
       } catch (error) {
         if (answer) return answer
         throw error
@@ -161,6 +178,18 @@ function watch(
     },
     { highWaterMark: READ_AHEAD_BYTES, size: (chunk) => chunk.byteLength },
   )
+}
+
+/** The body, which is held until the commit. */
+async function readWhole({ body }: Response): Promise<Uint8Array<ArrayBuffer>> {
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  for await (const chunk of body ?? []) {
+    bytes += chunk.length
+    if (bytes > MAX_HELD_BYTES) throw tooLargeError()
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
 }
 
 /**

@@ -6,6 +6,7 @@
  */
 import type { Logger } from 'pino'
 import type { HandlerResult, Hold } from '../engine/delivery.ts'
+import { refuse } from './decision.ts'
 import type { Exchange, HandlerEnd } from './exchange.ts'
 import type { CapturedAnswer } from './replay.ts'
 
@@ -17,6 +18,8 @@ export interface HandlerRun {
   follow(handler: PromiseLike<unknown>): void
   /** The message fails, whatever the answer. */
   fail(error: unknown): void
+  /** Does the answer wait until the message is settled? */
+  readonly isHeldBack: boolean
 }
 
 export interface HandlerRunInput {
@@ -24,6 +27,8 @@ export interface HandlerRunInput {
   readonly staleAfterMs: number
   readonly isSuccess: ((status: number) => boolean) | undefined
   readonly log: Logger
+  /** The answer waits until the hold is settled. */
+  readonly isHeldBack: boolean
   /** What is kept with the completed message, made of the answer where it was captured. */
   readonly toStore?: (answer: CapturedAnswer | undefined) => Uint8Array | undefined
 }
@@ -45,6 +50,7 @@ class WatchedRun implements HandlerRun {
   #pending = 0
   #isOver = false
   #isSettled = false
+  #answersSuccess = false
   #status: number | undefined
   #captured: CapturedAnswer | undefined
   #failure: { readonly error: unknown } | undefined
@@ -63,6 +69,10 @@ class WatchedRun implements HandlerRun {
       // A connection also closes after a good end: a timer then would keep the whole request for `staleAfterMs`.
       if (!this.#isOver) this.#lookAgain(this.#exchange.hasBegun())
     })
+  }
+
+  get isHeldBack(): boolean {
+    return this.#input.isHeldBack === true
   }
 
   fail(error: unknown): void {
@@ -96,7 +106,16 @@ class WatchedRun implements HandlerRun {
   settleIfFinished(): void {
     if (this.#isSettled || !this.#isOver || this.#pending > 0) return
     this.#isSettled = true
-    this.#input.hold.end(this.#result())
+    const result = this.#result()
+    const { hold, isHeldBack } = this.#input
+    if (isHeldBack) void hold.settle(result).then(() => this.#letGo(result))
+    else hold.end(result)
+  }
+
+  /** No success leaves unless the message is completed: else nobody would bring it again. */
+  #letGo(result: HandlerResult): void {
+    const isCompleted = result.status === 'completed' && !this.#input.hold.rolledBack
+    this.#exchange.letGo(!isCompleted && this.#answersSuccess ? refuse('not-committed') : undefined)
   }
 
   #ended(end: HandlerEnd): void {
@@ -115,8 +134,8 @@ class WatchedRun implements HandlerRun {
     const { isSuccess = isSuccessByDefault, toStore } = this.#input
     const status = this.#status
     try {
-      if (!this.#failure && !(status !== undefined && isSuccess(status)))
-        this.fail(new Error(`the handler answered ${status}`))
+      this.#answersSuccess = status !== undefined && isSuccess(status)
+      if (!this.#answersSuccess) this.fail(new Error(`the handler answered ${status}`))
     } catch (error) {
       this.fail(error)
     }

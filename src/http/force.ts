@@ -47,11 +47,13 @@ export function forceAnswer(response: ServerResponse, answer: Answer): () => boo
   return () => begun
 }
 
-function callbackOf(parameters: readonly unknown[]): (() => void) | undefined {
+/** The callback that stands last in the parameters of `write` and `end`. */
+export function callbackOf(parameters: readonly unknown[]): (() => void) | undefined {
   return parameters.find((parameter) => typeof parameter === 'function') as (() => void) | undefined
 }
 
-function replaceHeaders(response: ServerResponse, headers: NodeJS.Dict<number | string | string[]>): void {
+/** Leaves the response with these headers and no others. */
+export function replaceHeaders(response: ServerResponse, headers: NodeJS.Dict<number | string | string[]>): void {
   for (const name of response.getHeaderNames()) response.removeHeader(name)
   for (const [name, value] of Object.entries(headers)) if (value !== undefined) response.setHeader(name, value)
 }

@@ -6,6 +6,7 @@ import { captureAnswer } from './capture.ts'
 import type { Answer } from './decision.ts'
 import type { Exchange, ExchangeRead, HandlerEnd, RequestLock } from './exchange.ts'
 import { forceAnswer } from './force.ts'
+import { type HeldAnswer, holdBack } from './hold-back.ts'
 import type { CapturedAnswer } from './replay.ts'
 import { showOn } from './shown.ts'
 
@@ -30,6 +31,7 @@ export class NodeExchange implements Exchange {
   readonly #response: ServerResponse
   readonly #readBody: BodyReader
   #hasBegunUnseen: (() => boolean) | undefined
+  #held: HeldAnswer | undefined
   #captured: (() => CapturedAnswer | undefined) | undefined
 
   constructor(request: RequestLike, response: ServerResponse, readBody: BodyReader) {
@@ -74,6 +76,15 @@ export class NodeExchange implements Exchange {
     this.#hasBegunUnseen = forceAnswer(this.#response, answer)
   }
 
+  holdBack(): void {
+    this.#held = holdBack(this.#response)
+    this.#hasBegunUnseen = this.#held.hasBegun
+  }
+
+  letGo(instead?: Answer): void {
+    this.#held?.letGo(instead)
+  }
+
   hasBegun(): boolean {
     return this.#response.headersSent || this.#hasBegunUnseen?.() === true
   }
@@ -97,7 +108,7 @@ export class NodeExchange implements Exchange {
     response.end = ((...chunk: Parameters<typeof end>) => {
       const status = response.statusCode
       const result = Reflect.apply(end, response, chunk)
-      ended({ status, answer: this.#captured?.() })
+      ended({ status, answer: this.#captured?.(), failure: this.#held?.failure() })
       return result
     }) as typeof end
   }
