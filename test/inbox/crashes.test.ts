@@ -6,8 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { createSessionLock, type MessageRow } from '../../src/index.ts'
 import { seededRandom } from '../../src/testing/waiting.ts'
+import { type DyingNodes, startDyingNodes } from '../processes/dying-nodes.ts'
 import { makeTemporaryDirectory } from '../processes/guard.ts'
-import { type DyingNodes, startDyingNodes } from './dying-nodes.ts'
 import { queueStores } from './world.ts'
 
 const MESSAGES = Number(process.env['INBOX_MESSAGES'] ?? 400)
@@ -22,6 +22,7 @@ test.each(queueStores)(
     const seed = Number(process.env['SEED'] ?? randomInt(2 ** 31))
     const random = seededRandom(seed)
     const nodes = await startDyingNodes(
+      new URL('children/node.mjs', import.meta.url),
       NODES,
       {
         options: { ...store, staleAfterMs: 1000 },

@@ -8,8 +8,8 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { createSessionLock } from '../../src/index.ts'
 import { seededRandom } from '../../src/testing/waiting.ts'
+import { startDyingNodes } from '../processes/dying-nodes.ts'
 import { makeTemporaryDirectory } from '../processes/guard.ts'
-import { startDyingNodes } from './dying-nodes.ts'
 import { queueStores } from './world.ts'
 
 const ROWS = Number(process.env['POLLED_ROWS'] ?? 5000)
@@ -46,6 +46,7 @@ test.each(queueStores)(
     await once(source, 'listening')
     const { port } = source.address() as AddressInfo
     const nodes = await startDyingNodes(
+      new URL('children/node.mjs', import.meta.url),
       2,
       {
         options: { ...store, staleAfterMs: 1000 },

@@ -30,6 +30,8 @@ export interface Database {
   dropTables(prefixes: ReadonlySet<string>): Promise<void>
   /** The user's own pool. The store takes all but one of its connections. */
   pool(): UserPool
+  /** The type of a column that counts by itself. */
+  readonly serial: string
   /** The id of the connection that runs it. */
   readonly connectionId: string
   /** Cuts that connection, on the server. */
@@ -58,6 +60,7 @@ export const mariadb: Database = {
     }
   },
   dropTables,
+  serial: 'INT AUTO_INCREMENT',
   connectionId: 'SELECT CONNECTION_ID() AS id',
   kill: (id) => `KILL ${id}`,
   sleep: 'SELECT SLEEP(60)',
@@ -79,6 +82,7 @@ export const postgres: Database = {
     return { store: pool, query: async (sql) => (await pool.query(sql)).rows, end: () => pool.end() }
   },
   dropTables: dropPostgresTables,
+  serial: 'SERIAL',
   connectionId: 'SELECT pg_backend_pid() AS id',
   kill: (id) => `SELECT pg_terminate_backend(${id})`,
   sleep: 'SELECT pg_sleep(60)',

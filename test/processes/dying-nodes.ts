@@ -1,0 +1,76 @@
+/** Nodes of a bot of which one is killed every 300 ms, and started anew. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { spawnNode } from './spawn-node.ts'
+
+const KILL_EVERY_MS = 300
+/** false: also while one that was killed before is starting still, so that few stand at any time, and runs take long. */
+const WAITS = process.env['KILL_PATIENCE'] !== '0'
+
+export interface DyingNodes {
+  /** The port of some node that listens; none may just now, and it may be dead by the time it is asked. */
+  port(): number | undefined
+  kills(): number
+  /** The process ids of those that were killed. */
+  killed(): ReadonlySet<number>
+  /** No more kills: resolves when all nodes stand. */
+  spare(): Promise<void>
+  end(): Promise<void>
+}
+
+/** `script`: takes the settings as JSON, and prints `listening <port>`. */
+export async function startDyingNodes(
+  script: URL,
+  count: number,
+  settings: object,
+  random: () => number,
+): Promise<DyingNodes> {
+  const start = async () => {
+    const started = spawnNode(script, [JSON.stringify(settings)])
+    return { process: started, port: Number((await started.waitForLine(/^listening (\d+)/, 60_000))[1]) }
+  }
+  type Node = Awaited<ReturnType<typeof start>>
+  /** Those that listen. */
+  const nodes = new Set<Node>(await Promise.all(Array.from({ length: count }, start)))
+  const starting = new Set<Promise<unknown>>()
+  const anyOf = (all: ReadonlySet<Node>) => [...all][Math.floor(random() * all.size)]
+  let isOver = false
+  const killed = new Set<number>()
+  let kills = 0
+
+  /** Whether those that were killed before are up again or not. */
+  function killOne(): void {
+    const node = anyOf(nodes)
+    if (!node) return
+    nodes.delete(node)
+    node.process.kill('SIGKILL')
+    killed.add(node.process.pid)
+    kills += 1
+    const successor = start().then((another) => nodes.add(another))
+    starting.add(successor)
+    void successor.finally(() => starting.delete(successor)).catch(() => undefined)
+  }
+
+  const killing = (async () => {
+    while (!isOver) {
+      await sleep(KILL_EVERY_MS)
+      if (WAITS) await Promise.all(starting)
+      if (!isOver) killOne()
+    }
+  })()
+  const spare = async () => {
+    isOver = true
+    await killing
+    await Promise.all(starting)
+  }
+  return {
+    port: () => anyOf(nodes)?.port,
+    kills: () => kills,
+    killed: () => killed,
+    spare,
+    async end() {
+      await spare().catch(() => undefined)
+      for (const { process } of nodes) process.kill('SIGKILL')
+      await Promise.all([...nodes].map(({ process }) => process.exited))
+    },
+  }
+}
