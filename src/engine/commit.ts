@@ -30,7 +30,7 @@ export async function commit(
  */
 async function hasCommitted(engine: Engine, settlements: readonly Settlement[]): Promise<boolean> {
   try {
-    await Promise.all(settlements.map((settlement) => engine.settlements.submit({ ...settlement, ...UNDECIDED })))
+    await Promise.all(settlements.map((settlement) => engine.settlements.submit(undecided(settlement))))
     const keys = settlements.flatMap(({ messages }) => messages.map(({ key }) => key))
     const store = await engine.store()
     const rows = new Map((await store.messages({ keys, limit: keys.length })).map((row) => [row.key, row]))
@@ -47,4 +47,8 @@ async function hasCommitted(engine: Engine, settlements: readonly Settlement[]):
   }
 }
 
-const UNDECIDED = { outcome: 'failed', response: null, error: 'the answer to COMMIT was lost' } as const
+/** What came out of the queue is due again at once. */
+function undecided(settlement: Settlement): Settlement {
+  const failed = { ...settlement, outcome: 'failed', response: null, error: 'the answer to COMMIT was lost' } as const
+  return settlement.step ? { ...failed, step: { next: 'retry', afterMs: 0 } } : failed
+}

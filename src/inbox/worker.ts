@@ -1,11 +1,12 @@
 /** The worker of one process: takes sessions that are due, and runs the handler on each, several at a time. */
 import type { HandlerResult } from '../engine/delivery.ts'
 import { type Engine, requireQueue } from '../engine/engine.ts'
-import { createHold, type HoldKeeper, type LiveHold } from '../engine/hold.ts'
+import { type Asked, createHold, type HoldKeeper, type LiveHold } from '../engine/hold.ts'
 import type { Lease } from '../engine/lease.ts'
 import { newPart, type PlannedPart } from '../engine/plan.ts'
 import type { Timer } from '../engine/port.ts'
 import type { QueueStep, Taken } from '../store/queue.ts'
+import type { StoreTransaction } from '../store/transactions.ts'
 import { inboxMessages, plannedMessages } from './arrivals.ts'
 import type { ResolvedInboxOptions } from './options.ts'
 import { backoffMs, NewerMessageError, RetryLater } from './retry.ts'
@@ -20,6 +21,9 @@ export interface Worker {
   newer(rowKeys: Iterable<string>): void
   counts(): { running: number; completed: number; retried: number; dead: number }
 }
+
+/** For the lock of a session whose row was just taken: somebody who asks directly may have it for a moment. */
+const LOCK_WAIT_MS = 500
 
 /** One session in hand. */
 interface Run {
@@ -38,10 +42,15 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
   let poll: Timer | undefined
   let largestToken = 0
   let allEnded: (() => void) | undefined
+  /** Sessions that are taken, and wait for the beginning of their handler's transaction. */
+  let beginning = 0
+  const inTransactions = engine.options.strategy === 'transaction'
+  const most = inTransactions ? Math.min(options.concurrency, engine.options.maxTransactions) : options.concurrency
+  const free = (): number => most - running.size - beginning
 
   function wake(): void {
     wanted = true
-    if (started && !taking && running.size < options.concurrency) void takeWork()
+    if (started && !taking && free() > 0) void takeWork()
   }
 
   /** What was put off here is due here at its time; what others put off is found by the poll. */
@@ -67,13 +76,16 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
   async function takeWork(): Promise<void> {
     taking = true
     try {
-      while (started && wanted && running.size < options.concurrency) {
+      while (started && wanted && free() > 0) {
         wanted = false
-        const free = options.concurrency - running.size
+        const many = free()
         const sentAt = port.now()
-        const taken = await takeSome(free)
-        if (taken.length === free) wanted = true
-        for (const one of taken) begin(one, sentAt)
+        const taken = await takeSome(many)
+        if (taken.length === many) wanted = true
+        for (const one of taken) {
+          if (inTransactions) void beginInTransaction(one, sentAt)
+          else begin(one, sentAt)
+        }
       }
     } catch (error) {
       // The next poll tries again.
@@ -82,15 +94,34 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
     taking = false
   }
 
-  async function takeSome(most: number): Promise<Taken[]> {
+  async function takeSome(many: number): Promise<Taken[]> {
     const { nodeId, staleAfterMs } = engine.options
-    const owners = Array.from({ length: most }, () => port.randomId())
+    const owners = Array.from({ length: many }, () => port.randomId())
     const { messagesEach } = options
     const queue = requireQueue(await engine.store())
     return queue.take({ owners, nodeId, staleAfterMs, tokenAbove: largestToken, messagesEach })
   }
 
-  function begin(taken: Taken, sentAt: number): void {
+  /** Its session is given back where the lock is not to be had, or the connection. */
+  async function beginInTransaction(taken: Taken, sentAt: number): Promise<void> {
+    beginning += 1
+    try {
+      const rowKeys = taken.claim.parts.flatMap((part) => part.rows.map(({ key }) => key))
+      const begun = await (await engine.transactions()).begin(rowKeys, LOCK_WAIT_MS)
+      if (begun.held.length === 0 && started) begin(taken, sentAt, begun.transaction)
+      else {
+        await begun.transaction.rollback()
+        giveBack(taken)
+      }
+    } catch (error) {
+      // The next poll tries again.
+      engine.storeFailed('begin a transaction', error)
+      giveBack(taken)
+    }
+    beginning -= 1
+  }
+
+  function begin(taken: Taken, sentAt: number, transaction?: StoreTransaction): void {
     largestToken = Math.max(largestToken, taken.fencingToken)
     if (!started) {
       giveBack(taken)
@@ -98,7 +129,10 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
     }
     const part = partOf(taken)
     const rowKey = part.rows[0]?.key as string
-    const run: Run = { hold: holdOf(taken, part, sentAt, () => ended(rowKey)), newer: new AbortController() }
+    const run: Run = {
+      hold: holdOf(taken, part, { sentAt, transaction }, () => ended(rowKey)),
+      newer: new AbortController(),
+    }
     running.set(rowKey, run)
     tell(taken, part)
     void handle(taken, run)
@@ -117,7 +151,7 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
     ended: ({ onEnded }) => onEnded(),
   }
 
-  function holdOf(taken: Taken, part: PlannedPart, sentAt: number, onEnded: () => void): LiveHold {
+  function holdOf(taken: Taken, part: PlannedPart, asked: Omit<Asked, 'claim'>, onEnded: () => void): LiveHold {
     return createHold(engine, {
       claim: taken.claim,
       provider: taken.messages[0]?.provider ?? '',
@@ -125,8 +159,7 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
       fresh: part.positions,
       duplicates: [],
       withheld: null,
-      sentAt,
-      transaction: undefined,
+      ...asked,
       keeper,
       of: { taken, onEnded },
     })
