@@ -196,7 +196,8 @@ async function freeRow(store: Store): Promise<void> {
   const { lockedAt, renewedAt, expiresAt, messageKeys, ...rest } = await rowOf(store, 'A')
   assert.deepEqual([...messageKeys].sort(), ['m1', 'm2'])
   const who = { key: 'A', prospect: '+49 1', device: 'bot', owner, nodeId: 'node-7' }
-  assert.deepEqual(rest, { ...who, fencingToken: lease.token, contended: false, stale: false })
+  const how = { strategy: 'lease', contended: false, stale: false }
+  assert.deepEqual(rest, { ...who, ...how, fencingToken: lease.token })
   assert.ok(Math.abs(Date.now() - lockedAt) < CLOCKS_APART_MS, `lockedAt is no epoch time in ms: ${lockedAt}`)
   assertNear(renewedAt, lockedAt)
   assertNear(expiresAt - lockedAt, LONG_MS)

@@ -53,11 +53,21 @@ async function startNode(store: { store: string; tablePrefix: string }, proxy: S
   return { process, port: Number((await process.waitForLine(/^listening (\d+)/, 60_000))[1]) }
 }
 
-/** All at once, over as many connections as a process may open; each message is sent once. */
+/** All at once, over as many connections as a process may open; each until it is answered. */
 async function deliverAll(port: number): Promise<Map<number, number>> {
   const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS })
   const statuses = new Map<number, number>()
-  const all = Array.from({ length: DELIVERIES }, (_, number) => deliver(agent, port, number))
+  const answered = async (number: number): Promise<number> => {
+    for (;;) {
+      try {
+        return await deliver(agent, port, number)
+      } catch (error) {
+        // Sent down a connection that was being closed behind a 503.
+        if ((error as { code?: string }).code !== 'ECONNRESET') throw error
+      }
+    }
+  }
+  const all = Array.from({ length: DELIVERIES }, (_, number) => answered(number))
   for (const status of await Promise.all(all)) statuses.set(status, (statuses.get(status) ?? 0) + 1)
   agent.destroy()
   return statuses

@@ -211,7 +211,7 @@ describe.each(databases)('$name', (database) => {
     let most = 0
     await Promise.all(
       Array.from({ length: 80 }, (_, index) =>
-        locks[index % 4]?.run(key(`m${index}`), async () => {
+        (locks[index % 4] as (typeof locks)[number]).run(key(`m${index}`), async () => {
           running += 1
           most = Math.max(most, running)
           await new Promise((resolve) => setTimeout(resolve, 1))
