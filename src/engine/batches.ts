@@ -3,10 +3,14 @@
  *
  * While one batch is being written the next one gathers, and goes when the first is back. Nothing
  * waits for a timer, so a lone request pays no added latency.
+ *
+ * A batch that fails as a whole is tried again in halves, and these in halves, until whoever is to
+ * blame stands alone: the others have gone through by then, and nobody waits while it rests.
  */
 import { AsyncResource } from 'node:async_hooks'
 import { StoreError } from '../store/store.ts'
-import { type Port, pause } from './port.ts'
+import { gaveUp, restMs } from './conflicts.ts'
+import type { Port, Timer } from './port.ts'
 
 export interface BatchesOptions<Item, Verdict> {
   readonly port: Port
@@ -40,7 +44,20 @@ interface Waiting<Item, Verdict> {
   readonly item: Item
   readonly receiver: Receiver<Verdict, unknown>
   readonly context: unknown
-  /** true: an answer to it was lost, so that it may have been written, whatever became of its repeat. */
+  /** Set once a batch with it has failed. */
+  failures: Failures | undefined
+}
+
+/** What an item has been through. */
+interface Failures {
+  /** At most this many share its next batch, itself included. */
+  company: number
+  conflicts: number
+  /** Conflicts are tried again until then. */
+  until: number
+  /** After a conflict, nobody meets the other one again in step. */
+  restsUntil: number
+  /** An answer to it was lost, so that it may have been written, whatever became of its repeat. */
   answerLost: boolean
 }
 
@@ -59,14 +76,19 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
   const { port, write } = options
   let queue: Waiting<Item, Verdict>[] = []
   let flying = false
+  let alarm: Timer | undefined
   let batches = 0
   let items = 0
 
   function send<Context>(item: Item, receiver: Receiver<Verdict, Context>, context: Context): void {
-    queue.push({ item, receiver: receiver as Receiver<Verdict, unknown>, context, answerLost: false })
-    if (flying) return
+    queue.push({ item, receiver: receiver as Receiver<Verdict, unknown>, context, failures: undefined })
+    if (!flying) takeOff()
+  }
+
+  function takeOff(): void {
     flying = true
-    port.soon(takeOff)
+    alarm?.cancel()
+    port.soon(flyOff)
   }
 
   function submit(item: Item): Promise<Verdict> {
@@ -74,11 +96,22 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
   }
 
   // Else receivers would run, and log, as if they belonged to the request that came first.
-  const takeOff = AsyncResource.bind((): void => void fly())
+  const flyOff = AsyncResource.bind((): void => void fly())
 
   async function fly(): Promise<void> {
-    while (queue.length > 0) await writeBatch(nextBatch())
+    for (let batch = nextBatch(); batch.length > 0; batch = nextBatch()) await writeBatch(batch)
     flying = false
+    if (queue.length > 0) awaitRested()
+  }
+
+  /** Everybody who is left rests, or waits for somebody who does. */
+  function awaitRested(): void {
+    const now = port.now()
+    const ends = queue.map(({ failures }) => failures?.restsUntil ?? 0).filter((restsUntil) => restsUntil > now)
+    const fly = (): void => {
+      if (!flying) takeOff()
+    }
+    alarm = port.after(ends.length === 0 ? 0 : Math.min(...ends) - now, fly, 'awaited')
   }
 
   /** The longest waiting first; an item that shares a key with an earlier one waits for the next batch. */
@@ -87,15 +120,22 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
     const later: Waiting<Item, Verdict>[] = []
     const taken = new Set<string>()
     const keys: string[] = []
+    // One moment for all: who failed together rests together.
+    const now = port.now()
+    let maxItems = options.maxItems
     for (const waiting of queue) {
-      if (batch.length >= options.maxItems) {
+      if (batch.length >= maxItems) {
         later.push(waiting)
         continue
       }
       keys.length = 0
       options.addKeys(waiting.item, keys)
-      if (keys.some((key) => taken.has(key))) later.push(waiting)
-      else batch.push(waiting)
+      const limit = Math.min(maxItems, waiting.failures?.company ?? maxItems)
+      if (batch.length >= limit || isResting(waiting, now) || keys.some((key) => taken.has(key))) later.push(waiting)
+      else {
+        batch.push(waiting)
+        maxItems = limit
+      }
       // Also those of an item that has to wait: none may overtake it on its keys.
       for (const key of keys) taken.add(key)
     }
@@ -103,23 +143,17 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
     return batch
   }
 
-  /** A batch refused for its data is halved until the culprit stands alone. */
+  function isResting({ failures }: Waiting<Item, Verdict>, now: number): boolean {
+    return failures !== undefined && failures.restsUntil > now
+  }
+
   async function writeBatch(batch: readonly Waiting<Item, Verdict>[]): Promise<void> {
     let verdicts: readonly Verdict[]
     try {
-      verdicts = await writeThroughConflicts(batch)
+      verdicts = await write(batch.map((waiting) => waiting.item))
     } catch (error) {
-      if (error instanceof StoreError && error.verdicts) {
-        await answerEach(batch, error.verdicts)
-        return
-      }
-      if (batch.length > 1 && error instanceof StoreError && error.kind === 'data') {
-        const middle = Math.ceil(batch.length / 2)
-        await writeBatch(batch.slice(0, middle))
-        await writeBatch(batch.slice(middle))
-        return
-      }
-      for (const waiting of batch) refuse(waiting, error)
+      if (error instanceof StoreError && error.verdicts) await answerEach(batch, error.verdicts)
+      else failed(batch, error)
       return
     }
     batches += 1
@@ -153,42 +187,41 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
 
   function isWorthRepeating(waiting: Waiting<Item, Verdict>, { kind, answerLost }: StoreError): boolean {
     if (kind !== 'unreachable') return kind !== 'setup'
-    const isFirst = answerLost && !waiting.answerLost
-    waiting.answerLost ||= answerLost
+    const isFirst = answerLost && !waiting.failures?.answerLost
+    if (answerLost) failuresOf(waiting, options.maxItems).answerLost = true
     return isFirst
   }
 
-  function refuse(waiting: Waiting<Item, Verdict>, error: unknown): void {
-    const isForgotten = waiting.answerLost && error instanceof StoreError && !error.answerLost
-    const told = isForgotten ? new StoreError(error.kind, error.message, { cause: error, answerLost: true }) : error
-    try {
-      waiting.receiver.failed(waiting.context, told)
-    } catch (thrown) {
-      throwLater(thrown)
-    }
+  function failuresOf(waiting: Waiting<Item, Verdict>, company: number): Failures {
+    waiting.failures ??= { ...NO_FAILURES, company, until: port.now() + options.conflictsForMs }
+    return waiting.failures
   }
 
-  /** Deadlocks are tried again until time is up; a batch whose answer was lost, once. Both under the same owners. */
-  async function writeThroughConflicts(batch: readonly Waiting<Item, Verdict>[]): Promise<readonly Verdict[]> {
-    const batched = batch.map((waiting) => waiting.item)
-    const until = port.now() + options.conflictsForMs
-    for (let tries = 1; ; tries += 1) {
-      try {
-        return await write(batched)
-      } catch (error) {
-        if (!(error instanceof StoreError) || error.verdicts) throw error
-        if (error.answerLost) {
-          const isFirst = batch.some((waiting) => !waiting.answerLost)
-          for (const waiting of batch) waiting.answerLost = true
-          if (isFirst) continue
-        }
-        if (error.kind !== 'conflict') throw error
-        if (port.now() > until) {
-          const text = `session-lock: gave up after ${tries} conflicts: ${error.message}`
-          throw new StoreError('unreachable', text, { cause: error })
-        }
-        await pause(port, port.random() * Math.min(2 ** tries, 50), 'awaited')
+  /** Who is tried again, under the same owner, goes back to the head of the queue; the others have their answer. */
+  function failed(batch: readonly Waiting<Item, Verdict>[], error: unknown): void {
+    const now = port.now()
+    const conflicts = 1 + Math.max(...batch.map(({ failures }) => failures?.conflicts ?? 0))
+    const restsUntil = now + restMs(port, conflicts)
+    const again = batch.filter((waiting) => {
+      const failures = failuresOf(waiting, batch.length)
+      const reaction = reactionTo(error, failures, batch.length, now)
+      if (reaction === 'refuse') refuse(waiting, error)
+      else if (reaction === 'repeat') failures.answerLost = true
+      else failures.company = Math.ceil(batch.length / 2)
+      if (reaction === 'rest') {
+        failures.conflicts = conflicts
+        failures.restsUntil = restsUntil
       }
+      return reaction !== 'refuse'
+    })
+    queue = [...again, ...queue]
+  }
+
+  function refuse({ receiver, context, failures }: Waiting<Item, Verdict>, error: unknown): void {
+    try {
+      receiver.failed(context, failures ? answerOf(error, failures) : error)
+    } catch (thrown) {
+      throwLater(thrown)
     }
   }
 
@@ -200,4 +233,30 @@ function throwLater(error: unknown): void {
   queueMicrotask(() => {
     throw error
   })
+}
+
+const NO_FAILURES = { conflicts: 0, restsUntil: 0, answerLost: false }
+
+/**
+ * A lost answer is asked for once more; a batch that met another one, or is refused for its data, is halved until
+ * the culprit stands alone.
+ */
+function reactionTo(
+  error: unknown,
+  { answerLost, until }: Failures,
+  company: number,
+  now: number,
+): 'repeat' | 'halve' | 'rest' | 'refuse' {
+  if (!(error instanceof StoreError)) return 'refuse'
+  if (error.answerLost && !answerLost) return 'repeat'
+  if (error.kind === 'conflict' && now <= until) return 'rest'
+  return error.kind === 'data' && company > 1 ? 'halve' : 'refuse'
+}
+
+/** The item's error; it tells also of an answer that was lost before. */
+function answerOf(error: unknown, { conflicts, answerLost }: Failures): unknown {
+  if (!(error instanceof StoreError)) return error
+  const last = error.kind === 'conflict' ? gaveUp(conflicts + 1, error) : error
+  if (!answerLost || last.answerLost) return last
+  return new StoreError(last.kind, last.message, { cause: last.cause ?? last, answerLost })
 }

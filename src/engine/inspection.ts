@@ -1,6 +1,7 @@
 /** Looking inside: who holds what, what was handled, and the means to step in. */
 import type { CleanupReport, MessageRow, MessageStatus, SessionRow, StoreStats } from '../store/store.ts'
 import type { Claims } from './claims.ts'
+import { throughConflicts } from './conflicts.ts'
 import type { Engine } from './engine.ts'
 import { KeyError } from './errors.ts'
 import { partsOfKey } from './keys.ts'
@@ -70,6 +71,9 @@ const CLEANUP_BATCH = 1000
 const ALL = 10_000
 
 export function createInspection(engine: Engine, claims: Claims): Inspection {
+  const tryAgain = <Value>(call: () => Promise<Value>) =>
+    throughConflicts(engine.port, engine.options.storeTimeoutMs, call)
+
   async function sessions(filter: SessionsFilter = {}): Promise<SessionInfo[]> {
     const { prospect, device, limit = 100, stale } = filter
     const store = await engine.store()
@@ -111,7 +115,7 @@ export function createInspection(engine: Engine, claims: Claims): Inspection {
     const rows = planDelivery(deliveryOf(key), engine.options.scope).parts.flatMap((part) => part.rows)
     if (rows.length === 0) throw new KeyError('key', 'names nothing: give prospect (and device), session, or messageId')
     const store = await engine.store()
-    const [released] = await store.release(rows.map((row) => row.key))
+    const [released] = await tryAgain(() => store.release(rows.map((row) => row.key)))
     if (!released) return undefined
     const info = sessionInfo(released)
     const { prospect, device, owner, messageIds, nodeId } = info
@@ -124,7 +128,8 @@ export function createInspection(engine: Engine, claims: Claims): Inspection {
     const store = await engine.store()
     const removed = { messages: 0, sessions: 0 }
     for (;;) {
-      const batch = await store.cleanup({ abandonedAfterMs: engine.options.maxHoldMs, limit: CLEANUP_BATCH })
+      const limits = { abandonedAfterMs: engine.options.maxHoldMs, limit: CLEANUP_BATCH }
+      const batch = await tryAgain(() => store.cleanup(limits))
       removed.messages += batch.messages
       removed.sessions += batch.sessions
       if (batch.messages < CLEANUP_BATCH && batch.sessions < CLEANUP_BATCH && (batch.locks ?? 0) < CLEANUP_BATCH) {

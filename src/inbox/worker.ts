@@ -1,4 +1,5 @@
 /** The worker of one process: takes sessions that are due, and runs the handler on each, several at a time. */
+import { throughConflicts } from '../engine/conflicts.ts'
 import type { HandlerResult } from '../engine/delivery.ts'
 import { type Engine, requireQueue } from '../engine/engine.ts'
 import { type Asked, createHold, type HoldKeeper, type LiveHold } from '../engine/hold.ts'
@@ -99,7 +100,9 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
     const owners = Array.from({ length: many }, () => port.randomId())
     const { messagesEach } = options
     const queue = requireQueue(await engine.store())
-    return queue.take({ owners, nodeId, staleAfterMs, tokenAbove: largestToken, messagesEach })
+    const wanted = { owners, nodeId, staleAfterMs, tokenAbove: largestToken, messagesEach }
+    // On a Galera cluster, two nodes that take one session meet at their commits.
+    return throughConflicts(port, engine.options.storeTimeoutMs, () => queue.take(wanted))
   }
 
   /** Its session is given back where the lock is not to be had, or the connection. */

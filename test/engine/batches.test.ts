@@ -76,18 +76,38 @@ test('a batch refused for its data is halved until the culprit stands alone', as
   ])
 })
 
-test('a deadlock is tried again with the same items; one that never ends becomes an error', async () => {
-  let conflicts = 3
+test('a batch that meets a deadlock is tried again in halves; one that never ends becomes an error', async () => {
+  let conflicts = 1
   const tries: string[][] = []
   const batches = batchesOf(async (items) => {
     tries.push([...items])
     if (conflicts-- > 0) throw new StoreError('conflict', 'deadlock')
     return answer(items)
   })
-  expect(await Promise.all([batches.submit('a'), batches.submit('b')])).toEqual(['A', 'B'])
-  expect(tries).toEqual(Array.from({ length: 4 }, () => ['a', 'b']))
+  expect(await Promise.all(['a', 'b', 'c'].map((item) => batches.submit(item)))).toEqual(['A', 'B', 'C'])
+  expect(tries).toEqual([['a', 'b', 'c'], ['a', 'b'], ['c']])
   conflicts = Number.POSITIVE_INFINITY
-  await expect(batches.submit('c')).rejects.toMatchObject({ kind: 'unreachable' })
+  await expect(batches.submit('d')).rejects.toMatchObject({ kind: 'unreachable', answerLost: false })
+})
+
+test('an item that keeps losing stands alone in the end: it holds up nobody, and nobody overtakes it on its key', async () => {
+  let stillLosing = true
+  const tries: string[][] = []
+  const batches = batchesOf(async (items) => {
+    tries.push([...items])
+    if (stillLosing && items.includes('c1')) throw new StoreError('conflict', 'deadlock')
+    return answer(items)
+  })
+  const loser = batches.submit('c1')
+  expect(await Promise.all(['a', 'b', 'd'].map((item) => batches.submit(item)))).toEqual(['A', 'B', 'D'])
+  const after = batches.submit('c2')
+  expect(await Promise.all(['e', 'f'].map((item) => batches.submit(item)))).toEqual(['E', 'F'])
+  stillLosing = false
+  expect(await Promise.all([loser, after])).toEqual(['C1', 'C2'])
+  const losses = tries.filter((items) => items.includes('c1'))
+  expect(losses.at(-1)).toEqual(['c1'])
+  expect(losses.filter((items) => items.length > 1).length).toBeLessThanOrEqual(2)
+  expect(tries.at(-1)).toEqual(['c2'])
 })
 
 test('a batch whose answer was lost is repeated once', async () => {
@@ -149,4 +169,16 @@ test('an answer that was lost stays lost, also where the repeat never arrives: w
   })
   const results = await Promise.allSettled(['a', 'b'].map((item) => partly.submit(item)))
   expect(results).toMatchObject([{ value: 'A' }, { reason: { message: 'down', answerLost: true } }])
+})
+
+test('an answer that was lost is told, whatever became of the repeat', async () => {
+  const outcomes = [
+    new StoreError('unreachable', 'cut off', { answerLost: true }),
+    new StoreError('conflict', 'deadlock'),
+    new StoreError('unreachable', 'refused'),
+  ]
+  const batches = batchesOf(async () => {
+    throw outcomes.shift() ?? new Error('asked too often')
+  })
+  await expect(batches.submit('a')).rejects.toMatchObject({ message: 'refused', answerLost: true })
 })
