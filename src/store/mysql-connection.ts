@@ -5,6 +5,7 @@
 
 import { startLimit } from './limit.ts'
 import { isAnswer, toStoreError } from './mysql-errors.ts'
+import { isGaleraNode, readVariables } from './mysql-galera.ts'
 import type { Statement } from './mysql-statements.ts'
 import { StoreError } from './store.ts'
 
@@ -218,12 +219,8 @@ const MAX_LOCK_WAIT_MS = 30_000
  * transaction needs no BEGIN of its own. Both lock waits end a little before the caller gives up.
  */
 async function prepare(connection: MysqlConnection, { callMs, statementMs }: Limits): Promise<void> {
-  const { rows } = await send(connection, {
-    sql: `SHOW SESSION VARIABLES WHERE Variable_name IN
-      ('character_set_client', 'max_statement_time', 'max_execution_time', 'wsrep_sync_wait')`,
-    values: [],
-  })
-  const variables = new Map(rows.map((row) => [String(row[0]), String(row[1])]))
+  const query: Query = (statement) => send(connection, statement)
+  const variables = await readVariables(query, ['character_set_client', 'max_statement_time', 'max_execution_time'])
   requireUtf8(variables.get('character_set_client'))
   const lockWaitSeconds = Math.max(1, Math.ceil(Math.min(callMs, MAX_LOCK_WAIT_MS) / 1000) - 1)
   const settings = [
@@ -238,11 +235,11 @@ async function prepare(connection: MysqlConnection, { callMs, statementMs }: Lim
   // MariaDB's is in seconds and for every statement, MySQL's in milliseconds and for SELECT.
   if (variables.has('max_statement_time')) settings.push(`max_statement_time = ${statementMs / 1000}`)
   if (variables.has('max_execution_time')) settings.push(`max_execution_time = ${Math.ceil(statementMs)}`)
-  // Else, on a cluster, a settlement through another node does not find the row that was claimed.
-  if (variables.has('wsrep_sync_wait')) settings.push('wsrep_sync_wait = 7')
-  await send(connection, { sql: 'SET NAMES utf8mb4', values: [] })
-  await send(connection, { sql: 'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED', values: [] })
-  await send(connection, { sql: `SET ${settings.join(', ')}`, values: [] })
+  // Else a settlement through another node does not find the row that was claimed.
+  if (await isGaleraNode(query)) settings.push('wsrep_sync_wait = 7')
+  await query({ sql: 'SET NAMES utf8mb4', values: [] })
+  await query({ sql: 'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED', values: [] })
+  await query({ sql: `SET ${settings.join(', ')}`, values: [] })
 }
 
 /** The driver writes its statements in this charset, which cannot be changed from here. */

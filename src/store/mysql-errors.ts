@@ -15,17 +15,23 @@ interface DriverError extends Error {
   sql?: string
 }
 
-/** Deadlock, lock wait timeout, killed statement, table altered meanwhile, row changed meanwhile. */
+/**
+ * Deadlock, lock wait timeout, killed statement, table altered meanwhile, row changed meanwhile. On a Galera cluster
+ * the first is also what a transaction is told that lost against one of another node, at its COMMIT or before.
+ */
 const CONFLICT = new Set([1213, 1205, 1317, 1412, 1020])
 
 /**
  * Too many connections (1040, 1203, 1226), shutting down (1053), read-only (1290, 1792, 1836), statement limit
- * (1969, 3024), disk or lock table full (1021, 1114, 1206), a cluster node that is out of its cluster (1047),
+ * (1969, 3024), disk or lock table full (1021, 1114, 1206), a node that is out of its Galera cluster (1047),
  * killed or timed-out connection (1927, 4031), blocked host (1129), failed commit (1180).
  */
 const UNREACHABLE = new Set([
   1040, 1203, 1226, 1053, 1290, 1792, 1836, 1969, 3024, 1021, 1114, 1206, 1047, 1927, 4031, 1129, 1180,
 ])
+
+const NO_SUCH_TABLE = 1146
+const OUT_OF_CLUSTER = 1047
 
 const NO_PRIVILEGE =
   'its user lacks a privilege. Grant SELECT, INSERT, UPDATE and DELETE on the database, ' +
@@ -33,6 +39,10 @@ const NO_PRIVILEGE =
 const NO_LOGIN = 'it refuses the user or the password. Correct them in the URL'
 const OTHER_VERSION =
   "the tables are missing or of another version. Set the option migrate: 'auto', or run the files in sql/mysql by hand"
+
+const NO_CLUSTER =
+  'is out of its Galera cluster: cut off from the other nodes, or it has just started and has not caught up. ' +
+  "Connect through a node whose wsrep_local_state_comment is 'Synced', or through a proxy that leaves the others out"
 
 /** What to do about each error that trying again does not mend. */
 const SETUP = new Map([
@@ -48,15 +58,28 @@ const SETUP = new Map([
   [1130, 'it does not let this host in. Create the user for this host'],
   [1046, 'no database is chosen. Name one in the URL or the pool: mysql://user:password@host:3306/database'],
   [1049, 'there is no such database. Create it: CREATE DATABASE <name>'],
-  [1146, OTHER_VERSION],
+  [NO_SUCH_TABLE, OTHER_VERSION],
   [1054, OTHER_VERSION],
   [1665, 'it writes its binary log as statements, which READ COMMITTED rules out. Set binlog_format=ROW or MIXED'],
 ])
+
+/** Table, column, key or constraint is there already, or is gone already. */
+const DONE_ALREADY = new Set([1050, 1060, 1061, 1091, 1826, 3822])
 
 /** true: the server answered with this error, and the connection can be used further. */
 export function isAnswer(error: unknown): boolean {
   const { sqlState, fatal, errno } = error as DriverError
   return error instanceof StoreError || (sqlState !== undefined && fatal !== true && errno !== 1927)
+}
+
+/** true: what a statement was to make is there already, or what it was to remove is gone. */
+export function isDoneAlready(error: unknown): boolean {
+  return DONE_ALREADY.has((error as DriverError).errno ?? 0)
+}
+
+/** true: the table that a statement names is not there. */
+export function isMissingTable(error: unknown): boolean {
+  return (error as DriverError).errno === NO_SUCH_TABLE
 }
 
 /**
@@ -93,6 +116,7 @@ function textOf(kind: StoreErrorKind, cause: DriverError, store: string): string
     case 'conflict':
       return `${store} undid a transaction that met another one; nothing was changed, try it again (${said})`
     case 'unreachable':
+      if (cause.errno === OUT_OF_CLUSTER) return `${store} ${NO_CLUSTER} (${said})`
       return `no service from ${store}; is it up, reachable and writable? (${said})`
     case 'data':
       return `${store} refuses what was to be written (${said})`

@@ -16,6 +16,7 @@ import {
   send,
 } from './mysql-connection.ts'
 import { isAnswer, toStoreError } from './mysql-errors.ts'
+import { isGaleraNode } from './mysql-galera.ts'
 import { settleOneByOne } from './mysql-settle.ts'
 import { type Statement, sorted, type TableNames } from './mysql-statements.ts'
 import { integer, text } from './mysql-values.ts'
@@ -179,12 +180,7 @@ function without(keys: readonly string[], { rows }: { rows: ReadonlyArray<Readon
 }
 
 async function refuseCluster(name: string, driver: MysqlConnection): Promise<void> {
-  const { rows } = await send(driver, {
-    sql: `SHOW VARIABLES WHERE Variable_name IN ('wsrep_on', 'wsrep_cluster_address')`,
-    values: [],
-  })
-  const variables = new Map(rows.map((row) => [text(row[0]), text(row[1])]))
-  if (variables.get('wsrep_on') !== 'ON' || !variables.get('wsrep_cluster_address')) return
+  if (!(await isGaleraNode((statement) => send(driver, statement)))) return
   throw new StoreError(
     'setup',
     `session-lock: ${name} is a Galera cluster, where row locks and GET_LOCK are local to a node, so that two nodes ` +

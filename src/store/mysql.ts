@@ -5,7 +5,7 @@ import { readMigrations, requireApplied, requireTablePrefix } from './migrate.ts
 import { claimBatch } from './mysql-claim.ts'
 import { createLink, type MysqlPool, poolSource, type Query, type Source, urlSource } from './mysql-connection.ts'
 import { cleanUp, countRows, listMessages, listSessions, look } from './mysql-inspect.ts'
-import { appliedVersions, migrateTables } from './mysql-migrate.ts'
+import { appliedVersions, applyMigrations } from './mysql-migrate.ts'
 import { mysqlQueue } from './mysql-queue.ts'
 import { releaseBatch, renewBatch, settleBatch } from './mysql-settle.ts'
 import { tableNames } from './mysql-statements.ts'
@@ -42,6 +42,7 @@ export async function mysqlStore(source: string | MysqlPool, settings: StoreSett
 
 function storeOn(source: Source, handlers: Source, { tablePrefix, timeoutMs }: StoreSettings): Store {
   const names = tableNames(tablePrefix)
+  const migrations = () => readMigrations('mysql', tablePrefix)
   const limits = { callMs: timeoutMs, connectMs: connectWithinMs(timeoutMs), statementMs: timeoutMs }
   const asking = createLink(source, limits)
   const holding = createLink(source, limits)
@@ -51,10 +52,9 @@ function storeOn(source: Source, handlers: Source, { tablePrefix, timeoutMs }: S
   return {
     name: source.name,
     singleProcess: false,
-    migrate: () => migrateTables(source, tablePrefix, limits.connectMs),
+    migrate: async () => applyMigrations(source, names, await migrations(), limits.connectMs),
     async checkSchema() {
-      const migrations = await readMigrations('mysql', tablePrefix)
-      requireApplied('mysql', migrations, await askFor((query) => appliedVersions(query, names)))
+      requireApplied('mysql', await migrations(), await askFor((query) => appliedVersions(query, names)))
     },
     claim: (claims) => askFor((query) => claimBatch(query, names, claims, source.countsFoundRows)),
     look: (messages) => askFor((query) => look(query, names, messages)),
