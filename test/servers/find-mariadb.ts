@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { accessSync, constants, existsSync, readdirSync, realpathSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
+import { aptGet, canInstallWithApt, updateApt } from './apt.ts'
 
 /** The programs that make and run a database of the MySQL family. */
 export interface MysqlPrograms {
@@ -52,7 +53,8 @@ function findPrograms(): MysqlPrograms | undefined {
   return undefined
 }
 
-function programFolders(): string[] {
+/** Where programs of the MySQL family may be. */
+export function programFolders(): string[] {
   const onPath = (process.env['PATH'] ?? '').split(delimiter).filter((folder) => folder !== '')
   const prefixes = ['/usr', '/usr/local', '/usr/local/mysql', '/usr/local/mariadb', '/opt/homebrew', '/opt/local']
   for (const parent of ['/opt/homebrew/opt', '/usr/local/opt', '/home/linuxbrew/.linuxbrew/opt', '/opt']) {
@@ -76,7 +78,8 @@ function findInstallDb(server: string, folders: readonly string[]): string | und
   return undefined
 }
 
-function executable(folder: string, name: string): string | undefined {
+/** The program's path, where the folder has it. */
+export function executable(folder: string, name: string): string | undefined {
   const path = join(folder, name)
   try {
     accessSync(path, constants.X_OK)
@@ -95,25 +98,7 @@ function versionOf(server: string): string {
 }
 
 function installWithApt(): boolean {
-  const isRoot = process.getuid?.() === 0
-  if (!isRoot || !existsSync('/usr/bin/apt-get') || !existsSync('/etc/debian_version')) return false
-  process.stderr.write('No MariaDB found: installing its server program with apt-get, once.\n')
-  const apt = (...args: string[]) =>
-    execFileSync('apt-get', args, {
-      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
-      stdio: ['ignore', 'ignore', 'inherit'],
-    })
-  try {
-    apt('update', '-q')
-  } catch {
-    // One unreachable source need not matter; the installation decides.
-  }
-  return APT_PACKAGES.some((packages) => {
-    try {
-      apt('install', '-y', '-q', '--no-install-recommends', ...packages)
-      return true
-    } catch {
-      return false
-    }
-  })
+  if (!canInstallWithApt()) return false
+  updateApt('No MariaDB found: installing its server program with apt-get, once.')
+  return APT_PACKAGES.some((packages) => aptGet(['install', '-y', '-q', '--no-install-recommends', ...packages]))
 }

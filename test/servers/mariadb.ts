@@ -17,8 +17,8 @@ const PASSWORD = 'p@ss/w:rd'
 const DATABASE = 'bot'
 const READY_WITHIN_MS = 60_000
 
-/** Run by the server before it takes connections, at every start. */
-const INIT_SQL = ['127.0.0.1', 'localhost', '%']
+/** Makes the user and the database; for a server to run before it takes connections. */
+export const INIT_SQL = ['127.0.0.1', 'localhost', '%']
   .flatMap((host) => [
     `CREATE USER IF NOT EXISTS '${USER}'@'${host}' IDENTIFIED BY '${PASSWORD}';`,
     `GRANT ALL PRIVILEGES ON *.* TO '${USER}'@'${host}';`,
@@ -27,12 +27,21 @@ const INIT_SQL = ['127.0.0.1', 'localhost', '%']
   .join('\n')
 
 /** One instance's programs and places. */
-interface Instance {
+export interface Instance {
   readonly programs: MysqlPrograms
   readonly directory: string
   readonly dataDir: string
   readonly port: number
   readonly url: string
+}
+
+/** How an instance is started. */
+export interface Start {
+  /** More of its command line. */
+  readonly args: readonly string[]
+  /** Where it looks for programs; unset: as this process does. */
+  readonly path?: string
+  readonly readyWithinMs?: number
 }
 
 /**
@@ -44,11 +53,30 @@ interface Instance {
  * where it does not start.
  */
 export async function startMariadb(): Promise<TestServer> {
+  const instance = await newInstance('mariadb')
+  const server = testServer(instance, async () => ({ args: [`--init-file=${writeInitFile(instance)}`] }))
+  try {
+    await createData(instance)
+    await server.restart()
+  } catch (error) {
+    await server.stop()
+    throw error
+  }
+  return server
+}
+
+/** Programs, a place and a port for one more server; nothing runs yet. */
+export async function newInstance(name: string): Promise<Instance> {
   const programs = findOrInstallMariadb()
-  const directory = makeTemporaryDirectory('mariadb')
+  const directory = makeTemporaryDirectory(name)
   const port = await freePort()
   const url = `mysql://${USER}:${encodeURIComponent(PASSWORD)}@127.0.0.1:${port}/${DATABASE}`
-  const instance: Instance = { programs, directory, dataDir: join(directory, 'data'), port, url }
+  return { programs, directory, dataDir: join(directory, 'data'), port, url }
+}
+
+/** The handle on an instance that is not started yet; each start asks how. */
+export function testServer(instance: Instance, howToStart: () => Promise<Start>): TestServer {
+  const { url, port, dataDir, directory } = instance
   let server: ChildProcess | undefined
 
   async function kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
@@ -60,7 +88,7 @@ export async function startMariadb(): Promise<TestServer> {
 
   async function restart(): Promise<void> {
     await kill()
-    server = await startServer(instance)
+    server = await startServer(instance, await howToStart())
   }
 
   async function stop(): Promise<void> {
@@ -69,18 +97,17 @@ export async function startMariadb(): Promise<TestServer> {
   }
 
   const pid = () => (server && !hasEnded(server) ? server.pid : undefined)
-  try {
-    await createData(instance)
-    await restart()
-  } catch (error) {
-    await stop()
-    throw error
-  }
-  return { url, port, dataDir: instance.dataDir, pid, kill, restart, stop }
+  return { url, port, dataDir, pid, kill, restart, stop }
 }
 
-async function createData({ programs, directory, dataDir }: Instance): Promise<void> {
-  writeFileSync(join(directory, 'init.sql'), INIT_SQL)
+function writeInitFile({ directory }: Instance): string {
+  const file = join(directory, 'init.sql')
+  writeFileSync(file, INIT_SQL)
+  return file
+}
+
+/** An empty data directory. */
+export async function createData({ programs, directory, dataDir }: Instance): Promise<void> {
   if (programs.installDb) {
     // Two of these at once would meet in the system's temporary directory.
     const places = [`--datadir=${dataDir}`, `--tmpdir=${directory}`]
@@ -89,40 +116,50 @@ async function createData({ programs, directory, dataDir }: Instance): Promise<v
   } else await run(programs.server, ['--no-defaults', '--initialize-insecure', `--datadir=${dataDir}`, ...asRoot()])
 }
 
-async function startServer(instance: Instance): Promise<ChildProcess> {
-  const { programs, directory, dataDir, port } = instance
+async function startServer(
+  instance: Instance,
+  { args, path, readyWithinMs = READY_WITHIN_MS }: Start,
+): Promise<ChildProcess> {
+  const { programs, directory } = instance
   const logFile = join(directory, 'server.log')
   const log = openSync(logFile, 'a')
-  const args = [
-    '--no-defaults',
-    `--datadir=${dataDir}`,
-    `--port=${port}`,
-    '--bind-address=127.0.0.1',
-    `--socket=${join(directory, 'socket')}`,
-    `--pid-file=${join(directory, 'pid')}`,
-    `--init-file=${join(directory, 'init.sql')}`,
-    ...(programs.kind === 'mysql' ? ['--mysqlx=OFF'] : []),
-    ...asRoot(),
-  ]
   // Detached, so that Ctrl-C does not reach it before the tests that use it.
-  const server = spawn(programs.server, args, { detached: true, stdio: ['ignore', log, log] })
+  const server = spawn(programs.server, [...commandLine(instance), ...args], {
+    detached: true,
+    stdio: ['ignore', log, log],
+    env: { ...process.env, ...(path !== undefined && { PATH: path }) },
+  })
   closeSync(log)
   guardProcess(server)
   server.unref()
-  const problem = await untilReady(server, instance.url)
+  const problem = await untilReady(server, instance.url, readyWithinMs)
   if (problem === undefined) return server
   server.kill('SIGKILL')
   const wrote = readFileSync(logFile, 'utf8').split('\n').slice(-30).join('\n')
   throw new Error(`${programs.server} did not start: ${problem}. It wrote:\n${wrote}`)
 }
 
+/** What every start of an instance has in common. */
+export function commandLine({ programs, directory, dataDir, port }: Instance): string[] {
+  return [
+    '--no-defaults',
+    `--datadir=${dataDir}`,
+    `--port=${port}`,
+    '--bind-address=127.0.0.1',
+    `--socket=${join(directory, 'socket')}`,
+    `--pid-file=${join(directory, 'pid')}`,
+    ...(programs.kind === 'mysql' ? ['--mysqlx=OFF'] : []),
+    ...asRoot(),
+  ]
+}
+
 /** Undefined once the server answers, else what is wrong. */
-async function untilReady(server: ChildProcess, url: string): Promise<string | undefined> {
+async function untilReady(server: ChildProcess, url: string, withinMs: number): Promise<string | undefined> {
   let problem: string | undefined
   server.once('error', (error) => {
     problem = error.message
   })
-  const deadline = performance.now() + READY_WITHIN_MS
+  const deadline = performance.now() + withinMs
   while (performance.now() < deadline) {
     if (problem !== undefined) return problem
     if (hasEnded(server)) return `it ended (${server.signalCode ?? server.exitCode})`
@@ -136,7 +173,7 @@ async function untilReady(server: ChildProcess, url: string): Promise<string | u
     }
     await sleep(50)
   }
-  return `no answer within ${READY_WITHIN_MS} ms`
+  return `no answer within ${withinMs} ms`
 }
 
 /** The server refuses to run as root unless told to. */

@@ -9,6 +9,8 @@ export type Fate = 'pass' | 'hold' | 'cut' | 'pass-then-cut'
 export interface MysqlProxy {
   /** The server's URL, by way of the proxy. */
   readonly url: string
+  /** The server that new connections go to. */
+  target: string
   /** Decides about each packet from a client, by its text. */
   decide: (text: string) => Fate
   /** Cuts all connections; new ones are welcome. */
@@ -19,9 +21,9 @@ export interface MysqlProxy {
 
 /** Starts a proxy on a free loopback port. */
 export async function startMysqlProxy(serverUrl: string): Promise<MysqlProxy> {
-  const target = new URL(serverUrl)
   const sockets = new Set<Socket>()
   const server = createServer((client) => {
+    const target = new URL(proxy.target)
     const upstream = connect(Number(target.port), target.hostname)
     const cut = () => {
       client.destroy()
@@ -52,6 +54,7 @@ export async function startMysqlProxy(serverUrl: string): Promise<MysqlProxy> {
   url.port = String(address.port)
   const proxy: MysqlProxy = {
     url: url.href,
+    target: serverUrl,
     decide: () => 'pass',
     cutAll() {
       for (const socket of sockets) socket.destroy()
