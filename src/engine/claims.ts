@@ -2,23 +2,18 @@
  * Claims: from a delivery's arrival to its outcome. A turn stands in the lines of its rows and
  * messages, asks the store when it is first in all of them, and waits up to `lockWaitMs`.
  */
-import {
-  type Claim,
-  type ClaimVerdict,
-  type CompletedMessage,
-  type MessageAddress,
-  type PartVerdict,
-  StoreError,
-} from '../store/store.ts'
+import { type Claim, type ClaimVerdict, type CompletedMessage, type PartVerdict, StoreError } from '../store/store.ts'
 import { withAliases } from './alias.ts'
 import type { Receiver } from './batches.ts'
 import type { Delivery, DeliveryOutcome } from './delivery.ts'
 import type { Engine } from './engine.ts'
 import { ClosedError, ReentryError } from './errors.ts'
 import { giveBack } from './give-back.ts'
-import { type Acquired, createHold, createHoldOfNothing, type HoldKeeper } from './hold.ts'
+import type { Acquired } from './held-lease.ts'
+import { createHold, createHoldOfNothing, type HoldKeeper } from './hold.ts'
 import { createLines } from './lines.ts'
 import { createLockFirst } from './lock-first.ts'
+import { createLooks } from './looks.ts'
 import { type Plan, type PlannedPart, planDelivery } from './plan.ts'
 import { createRemembered } from './remembered.ts'
 import { createReport, type OutcomeCounts } from './report.ts'
@@ -29,7 +24,6 @@ import {
   isCompleted,
   lineKeys,
   linesOf,
-  messageOf,
   NONE,
   noteCompleted,
   openPart,
@@ -63,6 +57,7 @@ export function createClaims(engine: Engine): Claims {
     options.strategy === 'transaction' && createLockFirst(engine, lines, { claim: claimRows, decided, failed })
   const remembered = createRemembered(port)
   const told = createTold(lines, finishWithout)
+  const looks = createLooks(engine, lines, told)
   const waiting = new Set<Turn>()
   /** How many deliveries are in hand. */
   let holding = 0
@@ -150,9 +145,7 @@ export function createClaims(engine: Engine): Claims {
       return
     }
     waitForDeadline(turn)
-    for (const part of turn.parts) {
-      for (const message of part.messages) if (isFirst(turn, message.key)) void look(message)
-    }
+    looks.lookFor(turn)
   }
 
   function waitForDeadline(turn: Turn): void {
@@ -163,22 +156,6 @@ export function createClaims(engine: Engine): Claims {
       if (turn.state === 'waiting') finalize(turn)
     }
     turn.timer = port.after(Math.max(0, turn.deadlineAt - port.now()), timeIsUp, 'awaited')
-  }
-
-  /** Whoever comes with a message that somebody else came with before is told what he is told. */
-  function isFirst(turn: Turn, line: string): boolean {
-    for (const other of lines.inLine(line)) return other === turn
-    return false
-  }
-
-  async function look(message: MessageAddress): Promise<void> {
-    try {
-      const completed = await engine.looks.submit(message)
-      if (completed) told.note([completed])
-    } catch (error) {
-      // The claim itself, or the deadline, will answer.
-      engine.log.raw.debug({ err: error }, 'failed to look at a message')
-    }
   }
 
   /** Asks the store. The turn is first in all its lines, and keeps that place until the answer is in. */
@@ -238,27 +215,11 @@ export function createClaims(engine: Engine): Claims {
     const answers = turn.parts.map((part, index) => ({ part, said: verdict[index] as PartVerdict }))
     const completed = completedIn(verdict)
     for (const message of completed) noteCompleted(turn, message)
-    noteHolders(answers)
+    looks.noteHolders(answers)
     if (verdict.some(isAcquired)) acquire(turn, answers)
     else if (verdict.some(isHeld)) held(turn, answers)
     else finishWithout(turn)
     told.note(completed)
-  }
-
-  /** A row has changed hands: those who wait with a message of its last holder may have their answer now. */
-  function noteHolders(answers: readonly Said[]): void {
-    for (const { part, said } of answers) {
-      for (const row of part.rows) {
-        const before = lines.elsewhere(row.key)
-        if (!before || (said.outcome === 'held' && said.holder.owner === before.owner)) continue
-        lines.forget(row.key)
-        for (const key of before.messageKeys) {
-          const [first] = lines.inLine(key)
-          const message = first?.state === 'waiting' && messageOf(first, key)
-          if (message) void look(message)
-        }
-      }
-    }
   }
 
   function held(turn: Turn, answers: readonly Said[]): void {

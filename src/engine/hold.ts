@@ -4,85 +4,23 @@
  */
 
 import type { QueueStep } from '../store/queue.ts'
-import {
-  type Claim,
-  type CompletedMessage,
-  type RowHeld,
-  type Settlement,
-  type SettlementVerdict,
-  StoreError,
-} from '../store/store.ts'
-import type { StoreTransaction, TransactionClient } from '../store/transactions.ts'
+import { type CompletedMessage, type Settlement, type SettlementVerdict, StoreError } from '../store/store.ts'
+import type { StoreTransaction } from '../store/transactions.ts'
 import type { Receiver } from './batches.ts'
 import { commit } from './commit.ts'
 import type { HandlerResult, Hold, SettleResult, Withheld } from './delivery.ts'
 import type { Engine } from './engine.ts'
 import { LeaseLostError, type Loss } from './errors.ts'
 import type { Beating } from './heart.ts'
-import type { Lease } from './lease.ts'
+import { type Acquired, type Asked, HeldLease, type LeaseHolder } from './held-lease.ts'
 import type { LogSubject } from './log.ts'
 import type { PlannedPart } from './plan.ts'
 import { pause } from './port.ts'
 import { runWithin } from './running.ts'
 import { positions, type Turn } from './turn.ts'
 
-/** One lease from the inside. A class for its lazy signal: most handlers never look at it. */
-class HeldLease implements Lease {
-  readonly holder: HeldLeases
-  readonly part: PlannedPart
-  readonly owner: string
-  readonly fencingToken: number
-  readonly takeover: boolean
-  readonly rows: readonly RowHeld[]
-  readonly tx: TransactionClient | undefined
-  lost: LeaseLostError | undefined
-  /** What is being written of it. */
-  settlement: Settlement | undefined
-  #abort: AbortController | undefined
-
-  constructor(holder: HeldLeases, { part, fencingToken, takeover }: Acquired, { claim, transaction }: Asked) {
-    this.holder = holder
-    this.part = part
-    this.owner = claim.owner
-    this.tx = transaction?.tx
-    this.fencingToken = fencingToken
-    this.takeover = takeover
-    this.rows = part.rows.map(({ key }) => ({ key, fencingToken }))
-  }
-
-  get name(): string {
-    return this.part.name
-  }
-  get prospect(): string | null {
-    return this.part.prospect
-  }
-  get device(): string | null {
-    return this.part.device
-  }
-  get messageIds(): readonly string[] {
-    return this.part.messages.map((message) => message.id)
-  }
-  get signal(): AbortSignal {
-    this.#abort ??= new AbortController()
-    if (this.lost && !this.#abort.signal.aborted) this.#abort.abort(this.lost)
-    return this.#abort.signal
-  }
-
-  lose(error: LeaseLostError): void {
-    this.lost = error
-    this.#abort?.abort(error)
-  }
-}
-
 /** How much earlier than the store a handler takes its lease for expired, at most. */
 const MOST_EARLY_MS = 250
-
-/** What the store gave for one part. */
-export interface Acquired {
-  readonly part: PlannedPart
-  readonly fencingToken: number
-  readonly takeover: boolean
-}
 
 /** One for many holds: closures of its own for each would cost more than the claim. */
 export interface HoldKeeper<Of> {
@@ -97,13 +35,6 @@ export interface HoldKeeper<Of> {
   ended(of: Of): void
   /** Set where the messages came out of the queue: what becomes of them there, by the handler's result. */
   step?(of: Of, result: HandlerResult): { readonly step: QueueStep; readonly retentionMs: number }
-}
-
-/** What the store was asked, when by the process's own clock, and in whose transaction. */
-export interface Asked {
-  readonly claim: Claim
-  readonly sentAt: number
-  readonly transaction: StoreTransaction | undefined
 }
 
 export interface HoldInput<Of> extends Asked {
@@ -124,7 +55,7 @@ export interface LiveHold extends Hold {
 }
 
 /** A class, as closures of its own for each message would cost more than the claim. */
-class HeldLeases implements LiveHold, Beating {
+class HeldLeases implements LiveHold, LeaseHolder, Beating {
   readonly leases: readonly HeldLease[]
   rolledBack: Error | undefined
   readonly #engine: Engine
