@@ -164,31 +164,20 @@ class WatchedRun implements HandlerRun {
 
 const COMPLETED: HandlerResult = { status: 'completed' }
 
-/** Handlers that have begun in this turn of the event loop. */
-let begun: WatchedRun[] = []
-
-function watchSoon(run: WatchedRun): void {
-  if (begun.length === 0) setImmediate(watchAll)
-  begun.push(run)
-}
-
-function watchAll(): void {
-  const runs = begun
-  begun = []
-  for (const run of runs) run.watchClient()
-}
-
-/** Handlers that have ended in this turn of the event loop. */
-let over: WatchedRun[] = []
-
+const watchSoon = soon((run) => run.watchClient())
 /** Not at once: `res.sendStatus(200); req.sessionLock.waitUntil(work())` is how bots are written. */
-function settleSoon(run: WatchedRun): void {
-  if (over.length === 0) setImmediate(settleAll)
-  over.push(run)
-}
+const settleSoon = soon((run) => run.settleIfFinished())
 
-function settleAll(): void {
-  const runs = over
-  over = []
-  for (const run of runs) run.settleIfFinished()
+/** Does it when this turn of the event loop is over, for all at once. */
+function soon(work: (run: WatchedRun) => void): (run: WatchedRun) => void {
+  let waiting: WatchedRun[] = []
+  const workOff = (): void => {
+    const runs = waiting
+    waiting = []
+    for (const run of runs) work(run)
+  }
+  return (run) => {
+    if (waiting.length === 0) setImmediate(workOff)
+    waiting.push(run)
+  }
 }

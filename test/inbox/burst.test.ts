@@ -5,7 +5,7 @@ import { expect, test } from 'vitest'
 import { createSessionLock } from '../../src/index.ts'
 import { makeTemporaryDirectory } from '../processes/guard.ts'
 import { spawnNode } from '../processes/spawn-node.ts'
-import { type SlowProxy, startSlowProxy } from './slow-proxy.ts'
+import { startStoreProxy } from '../stores/store-proxy.ts'
 import { queueStores } from './world.ts'
 
 const DELIVERIES = Number(process.env['BURST_DELIVERIES'] ?? 10_000)
@@ -20,8 +20,9 @@ test.each(remoteStores)(
   `$name: ${DELIVERIES} deliveries at once, a database that answers late: 200 or 503, every 200 is handled`,
   async ({ options }) => {
     const store = options()
-    const proxy = await startSlowProxy(store.store, DELAY_MS)
-    const node = await startNode(store, proxy)
+    const proxy = await startStoreProxy(store.store)
+    proxy.delayMs = DELAY_MS
+    const node = await startNode({ ...store, store: proxy.url })
     const lock = createSessionLock({ ...store, logger: false })
     try {
       const statuses = await deliverAll(node.port)
@@ -45,9 +46,8 @@ test.each(remoteStores)(
   400_000,
 )
 
-async function startNode(store: { store: string; tablePrefix: string }, proxy: SlowProxy) {
+async function startNode(options: { store: string; tablePrefix: string }) {
   const journal = join(makeTemporaryDirectory('journal'), 'handled.jsonl')
-  const options = { ...store, store: proxy.url }
   const settings = { options, inbox: { concurrency: 500, maxInFlight: 500 }, workMs: 0, journal }
   const process = spawnNode(new URL('children/node.mjs', import.meta.url), [JSON.stringify(settings)])
   return { process, port: Number((await process.waitForLine(/^listening (\d+)/, 60_000))[1]) }

@@ -14,8 +14,8 @@ import { tableNames } from '../../src/store/mysql-statements.ts'
 import type { Claim, ClaimVerdict, Settlement, SettlementVerdict, Store } from '../../src/store/store.ts'
 import { storeConformance } from '../../src/testing/index.ts'
 import { type Galera, startGalera } from '../servers/galera.ts'
-import { startMysqlProxy } from './mysql-proxy.ts'
 import { claimOf, claimOne, part, settlementOf, tokenOf } from './mysql-world.ts'
+import { startStoreProxy } from './store-proxy.ts'
 
 vi.setConfig({ testTimeout: 60_000 })
 
@@ -157,7 +157,7 @@ test('bots that start at once through every node make the tables and the ledger 
 })
 
 test('a node that is out of its cluster says what to do, and the next connection may lead to another node', async () => {
-  const proxy = await startMysqlProxy(urls[0] ?? '')
+  const proxy = await startStoreProxy(urls[0] ?? '')
   const store = await mysqlStore(proxy.url, { tablePrefix: newPrefix(), timeoutMs: 5000 })
   await store.migrate()
   await store.look([{ key: 'warm', home: 'warm' }])

@@ -6,9 +6,9 @@ import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'v
 import { createSessionLock, type SessionLock, type SessionLockOptions } from '../../src/index.ts'
 import { startRedis } from '../servers/redis.ts'
 import type { TestServer } from '../servers/server.ts'
-import { startMysqlProxy as startProxy } from './mysql-proxy.ts'
 import { until } from './mysql-world.ts'
 import { dropPostgresTables, postgresUrl } from './postgres-tables.ts'
+import { startStoreProxy as startProxy } from './store-proxy.ts'
 
 /** A database that tells when rows are free, and ways to keep it from that. */
 interface Database {

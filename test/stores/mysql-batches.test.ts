@@ -16,10 +16,10 @@ import {
   renewHeld,
 } from '../../src/store/mysql-statements.ts'
 import { type Store, StoreError } from '../../src/store/store.ts'
-import { startMysqlProxy } from './mysql-proxy.ts'
 import { mysqlUrl } from './mysql-tables.ts'
 import { claimOf, claimOne, type MysqlWorld, mysqlWorld, part, settlementOf, tokenOf, until } from './mysql-world.ts'
 import { addresses } from './store-items.ts'
+import { startStoreProxy } from './store-proxy.ts'
 
 let world: MysqlWorld
 let store: Store
@@ -31,7 +31,7 @@ beforeEach(async () => {
 afterEach(() => world.close())
 
 test('a verdict counts only after COMMIT has answered', async () => {
-  const proxy = await startMysqlProxy(mysqlUrl())
+  const proxy = await startStoreProxy(mysqlUrl())
   const behind = await world.open({ url: proxy.url, timeoutMs: 1000 })
   await claimOne(behind, 'warm', part('warm'))
   let commits = 0
@@ -49,7 +49,7 @@ test('a verdict counts only after COMMIT has answered', async () => {
 })
 
 test('an answer lost after COMMIT is told, and the repeat under the same owners finds everything done', async () => {
-  const proxy = await startMysqlProxy(mysqlUrl())
+  const proxy = await startStoreProxy(mysqlUrl())
   const behind = await world.open({ url: proxy.url })
   const loseAnswer = (text: string) => (text.includes('COMMIT') ? 'pass-then-cut' : 'pass')
   const wanted = part('row', 'message')

@@ -5,10 +5,10 @@ import { type Connection, createPool, type RowDataPacket } from 'mysql2/promise'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { readMigrations } from '../../src/store/migrate.ts'
 import { type MysqlPool, mysqlStore } from '../../src/store/mysql.ts'
-import { startMysqlProxy } from './mysql-proxy.ts'
 import { mysqlUrl } from './mysql-tables.ts'
 import { claimOf, claimOne, type MysqlWorld, mysqlWorld, part, settlementOf, tokenOf, until } from './mysql-world.ts'
 import { addresses } from './store-items.ts'
+import { startStoreProxy } from './store-proxy.ts'
 
 let world: MysqlWorld
 let rejected: unknown[]
@@ -50,7 +50,7 @@ test('a connection killed in the middle of a claim: the claim is unreachable, th
 })
 
 test('idle connections that the server closed are replaced', async () => {
-  const proxy = await startMysqlProxy(mysqlUrl())
+  const proxy = await startStoreProxy(mysqlUrl())
   const store = await world.open({ url: proxy.url })
   const token = tokenOf(await claimOne(store, 'a', part('row')))
   await store.renew([])
@@ -63,7 +63,7 @@ test('idle connections that the server closed are replaced', async () => {
 })
 
 test('a server that no longer answers: every call settles within its limit, and later all is well', async () => {
-  const proxy = await startMysqlProxy(mysqlUrl())
+  const proxy = await startStoreProxy(mysqlUrl())
   const store = await world.open({ url: proxy.url, timeoutMs: 700 })
   await store.look(addresses(['warm']))
   proxy.decide = () => 'hold'
@@ -84,7 +84,7 @@ test('a server that no longer answers: every call settles within its limit, and 
 })
 
 test('a store opens while its database is down, says so when asked, and serves once it is up', async () => {
-  const proxy = await startMysqlProxy(mysqlUrl())
+  const proxy = await startStoreProxy(mysqlUrl())
   proxy.decide = () => 'cut'
   const store = await world.open({ url: proxy.url, timeoutMs: 2000 })
   await expect(store.look(addresses(['x']))).rejects.toMatchObject({ kind: 'unreachable' })
@@ -245,7 +245,7 @@ test('three processes, sixty claimers, twenty sessions: no overlap, and tokens o
 })
 
 test('a batch takes three round trips where everybody is new, and as many to settle', async () => {
-  const proxy = await startMysqlProxy(mysqlUrl())
+  const proxy = await startStoreProxy(mysqlUrl())
   const store = await world.open({ url: proxy.url })
   await store.look(addresses(['warm']))
   await store.renew([])

@@ -1,11 +1,11 @@
 /** The rules of a batch on Postgres: each of these fails without its rule. */
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Store } from '../../src/store/store.ts'
-import { startMysqlProxy as startProxy } from './mysql-proxy.ts'
 import { claimOf, claimOne, part, settlementOf, tokenOf, until } from './mysql-world.ts'
 import { postgresUrl } from './postgres-tables.ts'
 import { type PostgresWorld, postgresWorld } from './postgres-world.ts'
 import { addresses } from './store-items.ts'
+import { startStoreProxy as startProxy } from './store-proxy.ts'
 
 let world: PostgresWorld
 let store: Store

@@ -5,11 +5,11 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { readMigrations } from '../../src/store/migrate.ts'
 import { openStore } from '../../src/store/open.ts'
 import { type PostgresPool, type PostgresPoolClient, postgresStore } from '../../src/store/postgres.ts'
-import { startMysqlProxy as startProxy } from './mysql-proxy.ts'
 import { claimOne, part, settlementOf, tokenOf, until } from './mysql-world.ts'
 import { postgresUrl } from './postgres-tables.ts'
 import { type PostgresWorld, postgresWorld } from './postgres-world.ts'
 import { addresses } from './store-items.ts'
+import { startStoreProxy as startProxy } from './store-proxy.ts'
 
 let world: PostgresWorld
 let rejected: unknown[]

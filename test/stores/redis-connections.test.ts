@@ -5,10 +5,10 @@ import { expect, test, vi } from 'vitest'
 import type { StoreError } from '../../src/store/store.ts'
 import { startSentinel } from '../servers/redis.ts'
 import { freePort } from '../servers/server.ts'
-import { startMysqlProxy } from './mysql-proxy.ts'
 import { redisUrl } from './redis-keys.ts'
 import { refusal, urlWith, useRedisWorld } from './redis-world.ts'
 import { acquire, addresses, ask, claimOf, settlementOf } from './store-items.ts'
+import { startStoreProxy } from './store-proxy.ts'
 
 const world = useRedisWorld()
 
@@ -225,7 +225,7 @@ test('a process that is busy loading still gets its store ready, however short t
 })
 
 test('a connection that has gone silent is given up: the next call has another one', async () => {
-  const proxy = await startMysqlProxy(redisUrl())
+  const proxy = await startStoreProxy(redisUrl())
   world.afterwards(() => proxy.close())
   const store = await world.openPrepared(proxy.url, 300)
   proxy.decide = () => 'hold'

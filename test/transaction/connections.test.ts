@@ -5,9 +5,9 @@ import { Pool } from 'pg'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { createSessionLock, OptionsError, type StoreSource } from '../../src/index.ts'
 import { memoryStore } from '../../src/store/memory.ts'
-import { type Fate, startMysqlProxy } from '../stores/mysql-proxy.ts'
 import { mysqlUrl } from '../stores/mysql-tables.ts'
 import { postgresUrl } from '../stores/postgres-tables.ts'
+import { type Fate, startStoreProxy } from '../stores/store-proxy.ts'
 import { createWorld, databases, mariadb, postgres, rowsOf } from './world.ts'
 
 const key = { messageId: 'm1', prospect: '4917', device: 'bot' }
@@ -16,7 +16,7 @@ describe.each(databases)('$name', (database) => {
   /** A lock behind a proxy that does this, once, to the COMMIT of the handler's transaction. */
   async function behindProxy(fate: Fate) {
     const world = await createWorld(database)
-    const proxy = await startMysqlProxy(database.url())
+    const proxy = await startStoreProxy(database.url())
     onTestFinished(() => proxy.close())
     const lock = world.lock({ store: proxy.url, storeTimeoutMs: 3000 })
     const events: string[] = []

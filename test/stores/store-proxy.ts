@@ -1,4 +1,4 @@
-/** A proxy before a MySQL server, that loses what it is told to lose. */
+/** A proxy before a database server, that loses or delays what it is told to. */
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 
@@ -6,13 +6,15 @@ import { connect, createServer, type Socket } from 'node:net'
 export type Fate = 'pass' | 'hold' | 'cut' | 'pass-then-cut'
 
 /** A running proxy. */
-export interface MysqlProxy {
+export interface StoreProxy {
   /** The server's URL, by way of the proxy. */
   readonly url: string
   /** The server that new connections go to. */
   target: string
   /** Decides about each packet from a client, by its text. */
   decide: (text: string) => Fate
+  /** How late everything from a client goes on; 0 at first. */
+  delayMs: number
   /** Cuts all connections; new ones are welcome. */
   cutAll(): void
   /** Cuts all connections and stops. */
@@ -20,7 +22,7 @@ export interface MysqlProxy {
 }
 
 /** Starts a proxy on a free loopback port. */
-export async function startMysqlProxy(serverUrl: string): Promise<MysqlProxy> {
+export async function startStoreProxy(serverUrl: string): Promise<StoreProxy> {
   const sockets = new Set<Socket>()
   const server = createServer((client) => {
     const target = new URL(proxy.target)
@@ -33,6 +35,10 @@ export async function startMysqlProxy(serverUrl: string): Promise<MysqlProxy> {
       sockets.add(socket)
       socket.on('error', cut).on('close', cut)
     }
+    const passOn = (chunk: Buffer) => {
+      if (proxy.delayMs > 0) setTimeout(() => upstream.write(chunk), proxy.delayMs)
+      else upstream.write(chunk)
+    }
     let isDeaf = false
     upstream.on('data', (chunk) => {
       if (isDeaf) cut()
@@ -41,7 +47,7 @@ export async function startMysqlProxy(serverUrl: string): Promise<MysqlProxy> {
     client.on('data', (chunk) => {
       const fate = proxy.decide(chunk.toString('latin1'))
       if (fate === 'cut') cut()
-      if (fate === 'pass' || fate === 'pass-then-cut') upstream.write(chunk)
+      if (fate === 'pass' || fate === 'pass-then-cut') passOn(chunk)
       // The answer proves that the server has done it; then nobody hears it.
       isDeaf = fate === 'pass-then-cut'
     })
@@ -52,10 +58,11 @@ export async function startMysqlProxy(serverUrl: string): Promise<MysqlProxy> {
   if (address === null || typeof address === 'string') throw new Error('the system gave no port')
   const url = new URL(serverUrl)
   url.port = String(address.port)
-  const proxy: MysqlProxy = {
+  const proxy: StoreProxy = {
     url: url.href,
     target: serverUrl,
     decide: () => 'pass',
+    delayMs: 0,
     cutAll() {
       for (const socket of sockets) socket.destroy()
       sockets.clear()
