@@ -4,8 +4,11 @@ import type { Port, Timer } from './port.ts'
 /** What has something to do at `dueAt`, by the port's clock. */
 export interface Beating {
   readonly dueAt: number
-  /** Called when it is due, or a moment earlier: does all that is due by `until`, and moves `dueAt` on or leaves the heart. */
-  beat(until: number): void
+  /**
+   * Called when it is due, or a moment earlier: does what is due now, and what may as well be done early, which is due
+   * by `soon`. Moves `dueAt` on, or leaves the heart.
+   */
+  beat(now: number, soon: number): void
 }
 
 export interface Heart {
@@ -15,7 +18,7 @@ export interface Heart {
   stop(): void
 }
 
-/** What is due in the next few milliseconds is done with what is due now, so that thousands do not fire one by one. */
+/** What is due in the next few milliseconds is asked together with what is due now, so that thousands do not fire one by one. */
 const TOGETHER_MS = 5
 
 const NEVER = Number.POSITIVE_INFINITY
@@ -32,10 +35,11 @@ export function createHeart(port: Port): Heart {
   }
 
   function fire(): void {
-    const until = port.now() + TOGETHER_MS
+    const now = port.now()
+    const soon = now + TOGETHER_MS
     // One that is added by another's beat must not find the timer that has just fired.
     firesAt = NEVER
-    for (const one of all) if (one.dueAt <= until) one.beat(until)
+    for (const one of all) if (one.dueAt <= soon) one.beat(now, soon)
     let next = NEVER
     for (const one of all) next = Math.min(next, one.dueAt)
     arm(next)

@@ -189,14 +189,14 @@ class HeldLeases implements LiveHold, LeaseHolder, Beating {
     return Math.min(renewAt, this.#expiresAt, this.#acquiredAt + maxHoldMs)
   }
 
-  beat(until: number): void {
+  beat(now: number, soon: number): void {
     const { heart, options } = this.#engine
-    const isTooLong = until >= this.#acquiredAt + options.maxHoldMs
-    const loss = until >= this.#expiresAt ? 'expired' : isTooLong ? 'max_hold' : undefined
+    const isTooLong = now >= this.#acquiredAt + options.maxHoldMs
+    const loss = now >= this.#expiresAt ? 'expired' : isTooLong ? 'max_hold' : undefined
     if (loss) {
       heart.remove(this)
       this.#loseAll(loss)
-    } else if (options.renew && !this.#renewing && until >= this.#renewAt) void this.#renew(this.#engine.port.now())
+    } else if (options.renew && !this.#renewing && soon >= this.#renewAt) void this.#renew(now)
   }
 
   async #renew(sentAt: number): Promise<void> {
