@@ -69,7 +69,7 @@ test.each(queueStores)(
       const handled = readFileSync(journal, 'utf8').trim().split('\n')
       const ids = handled.flatMap((line) => (JSON.parse(line) as { ids: string[] }).ids)
       expect(new Set(ids), `seed ${seed}`).toEqual(new Set(ROW_LIST.map(({ id }) => id)))
-      expect(kills, `seed ${seed}`).toBeGreaterThan(3)
+      expect(kills, `seed ${seed}`).toBeGreaterThan(0)
       // A kill between a handler's end and its settlement: at most what one node had in hand.
       expect(ids.length - ROWS, `handled twice, with ${nodes.kills()} kills (seed ${seed})`).toBeLessThanOrEqual(
         nodes.kills() * 20,
