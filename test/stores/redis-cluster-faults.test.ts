@@ -128,14 +128,22 @@ test('a master that is silent holds up nobody but its own, and leaves when it ha
 
 /** A replica that gets nothing more from its master, and a session of that master. */
 async function cutReplica(): Promise<{ master: ClusterNode; session: string; replica: ClusterNode }> {
-  const [[master, [session = '']]] = [...(await sessionsByMaster(24))] as [[ClusterNode, string[]]]
-  const replicas = String(await master.client.cluster('REPLICAS', master.id))
-  const replica = cluster.nodes.find(({ id }) => replicas.startsWith(id)) as ClusterNode
+  const { master, session, replica } = await vi.waitFor(findReplica, 20_000)
   await replica.server.kill('SIGSTOP')
   world.afterwards(() => replica.server.kill('SIGCONT'))
   // Else what it was sent would wait for it in the system's buffers.
   await master.client.call('CLIENT', 'KILL', 'TYPE', 'replica')
   return { master, session, replica }
+}
+
+/** After a failover it takes a moment until every master has one again. */
+async function findReplica(): Promise<{ master: ClusterNode; session: string; replica: ClusterNode }> {
+  for (const [master, [session = '']] of await sessionsByMaster(24)) {
+    const replicas = String(await master.client.cluster('REPLICAS', master.id))
+    const replica = cluster.nodes.find(({ id }) => replicas.startsWith(id))
+    if (replica) return { master, session, replica }
+  }
+  throw new Error('no master has a replica')
 }
 
 test('who waits for replicas is given nothing that a successor would not know of', async () => {
