@@ -124,7 +124,7 @@ describe.each(installations)('$name', (installation) => {
 
   test('released by force: the holder’s signal aborts, the next claim has a larger token', async () => {
     const world = await createWorld(installation)
-    const options = { staleAfterMs: 900, lockWaitMs: 5000 }
+    const options = { staleAfterMs: 900, storeTimeoutMs: 400, lockWaitMs: 5000 }
     const bots = await Promise.all([world.bot(options), world.bot(options)])
     const first = await hold(world, bots[0], { sleepMs: 3000 })
     const released = await bots[1].ask('release', { prospect: '15550002222', device: '100000000000001' })
@@ -137,7 +137,7 @@ describe.each(installations)('$name', (installation) => {
 
   test('a handler that never ends is given up after maxHoldMs, and its message is handled again', async () => {
     const world = await createWorld(installation)
-    const options = { staleAfterMs: 500, maxHoldMs: 1500, lockWaitMs: 8000 }
+    const options = { staleAfterMs: 500, storeTimeoutMs: 400, maxHoldMs: 1500, lockWaitMs: 8000 }
     const bots = await Promise.all([world.bot(options), world.bot(options)])
     const first = await hold(world, bots[0], { hang: true })
     const body = delivery([{ id: 'wamid.held' }])
