@@ -104,7 +104,7 @@ describe.each(installations)('$name', (installation) => {
 
   test('with renew: false it is, at once after staleAfterMs, and its signal has aborted', async () => {
     const world = await createWorld(installation)
-    const options = { staleAfterMs: 600, lockWaitMs: 10_000, renew: false }
+    const options = { staleAfterMs: 600, storeTimeoutMs: 400, lockWaitMs: 10_000, renew: false }
     const bots = await Promise.all([world.bot(options), world.bot(options)])
     const first = await hold(world, bots[0], { sleepMs: 3000 })
     const left = await rowOf(bots[0])
