@@ -35,7 +35,9 @@ CREATE TABLE IF NOT EXISTS session_lock_sessions (
   -- renewal stays within its page.
   expires_at timestamptz NOT NULL,
   -- Somebody on another node waits for it.
-  contended boolean NOT NULL DEFAULT false
+  contended boolean NOT NULL DEFAULT false,
+  -- transaction: held no longer than the advisory lock of its handler's transaction.
+  strategy text NOT NULL DEFAULT 'lease'
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
 
 -- What has happened.
@@ -67,6 +69,50 @@ CREATE TABLE IF NOT EXISTS session_lock_messages (
 
 -- For the clean-up, and so that counting by status reads no answers.
 CREATE INDEX IF NOT EXISTS session_lock_messages_expiry ON session_lock_messages (expires_at, status);
+
+-- The queue behind the inbox: messages that are kept until they are handled. Empty when nothing waits.
+--
+-- Everything locks in one order, and what is of one table by its key: sources, backlogs, sessions, messages, queued.
+-- One does not: the take picks backlogs by the time they are due. But it waits for none, so it closes no circle.
+-- A direct claim only reads the backlogs, once it has its sessions: who settles removes both in one transaction.
+
+-- One row for each session with queued messages. Receiver and finisher both lock it before they add or remove
+-- messages, so that no message is left without a worker coming for it. Vacuumed as the sessions are, and for the
+-- same reason.
+CREATE TABLE IF NOT EXISTS session_lock_backlogs (
+  session_key bytea NOT NULL PRIMARY KEY CHECK (octet_length(session_key) <= 255),
+  id_prospect text CHECK (char_length(id_prospect) <= 512),
+  id_device text CHECK (char_length(id_device) <= 512),
+  -- Before this number nothing is left in its line, so that nobody looks through what has gone.
+  first_sequence bigint NOT NULL,
+  -- The number of its latest message.
+  last_sequence bigint NOT NULL,
+  -- The number of the last message in a worker's hands. NULL: no worker has it.
+  taken_through bigint,
+  -- When its first message came.
+  since timestamptz NOT NULL,
+  -- From then on a worker may take it. While one has it, when its lease would run out. NULL: stopped at a dead message.
+  due_at timestamptz,
+  -- How often its first message was begun.
+  attempts integer NOT NULL DEFAULT 0
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+
+CREATE INDEX IF NOT EXISTS session_lock_backlogs_due ON session_lock_backlogs (due_at);
+
+-- One row for each queued message: the order within its session.
+CREATE TABLE IF NOT EXISTS session_lock_queued (
+  session_key bytea NOT NULL,
+  sequence bigint NOT NULL,
+  message_key bytea NOT NULL,
+  queued_at timestamptz NOT NULL,
+  PRIMARY KEY (session_key, sequence)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+
+-- How far each source that is polled has been read. Bytes, since a source may write its positions as it likes.
+CREATE TABLE IF NOT EXISTS session_lock_sources (
+  source bytea NOT NULL PRIMARY KEY,
+  position bytea NOT NULL
+);
 
 INSERT INTO session_lock_migrations (version, name, applied_at) VALUES (1, '0001_tables', clock_timestamp())
   ON CONFLICT (version) DO NOTHING;

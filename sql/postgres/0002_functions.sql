@@ -1,5 +1,4 @@
 -- What session-lock calls: one function for each batch, so that a batch is one round trip and one transaction.
--- A later file replaces them by CREATE OR REPLACE.
 --
 -- Each statement of such a function sees what was committed before that statement began, which is what makes
 -- the look after the lock worth anything. One statement with several writing parts would not do: all of its
@@ -19,19 +18,26 @@ BEGIN
   PERFORM set_config('lock_timeout', lock_wait_ms::text, true);
 END $$;
 
--- Microseconds since 1970.
-CREATE OR REPLACE FUNCTION session_lock_micros(moment timestamptz) RETURNS bigint LANGUAGE sql IMMUTABLE AS
+-- Microseconds since 1970. Stable, as what it is made of is, so that the planner may put it in place of each call.
+CREATE OR REPLACE FUNCTION session_lock_micros(moment timestamptz) RETURNS bigint LANGUAGE sql STABLE AS
   'SELECT (extract(epoch FROM moment) * 1000000)::bigint';
 
 -- A batch of claims. The arrays of the first group have one element for each row wanted; row_parts numbers
--- the parts, row_claims the claims. The answer is {tokens} in the order of the keys where all were free and
--- nothing is completed; otherwise {rows, completed}, with the rows in the order given.
+-- the parts, row_claims the claims. direct_keys: the rows of those claims that do not come out of the queue; a
+-- backlog holds them. The answer is {tokens} in the order of the keys where all were free and nothing is completed;
+-- otherwise {rows, completed, queued}, with the rows in the order given.
+-- A claim of the strategy 'transaction' comes from who holds the advisory locks of its rows, so that what others hold
+-- that way has been left behind.
 CREATE OR REPLACE FUNCTION session_lock_claim(
   lock_wait_ms integer,
   row_keys bytea[], row_parts integer[], row_claims integer[], wholes boolean[],
   prospects text[], devices text[], owners text[], nodes text[], message_lists text[],
   tokens_above bigint[], lease_micros bigint[],
-  message_keys bytea[], message_parts integer[]
+  message_keys bytea[], message_parts integer[],
+  -- Absent: all come out of the queue.
+  direct_keys bytea[] DEFAULT NULL,
+  -- Absent: all are leases.
+  strategies text[] DEFAULT NULL
 ) RETURNS json LANGUAGE plpgsql VOLATILE
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET plan_cache_mode = force_generic_plan
@@ -44,6 +50,8 @@ DECLARE
   waited boolean;
   handled bytea[];
   responses json;
+  backlogged bytea[];
+  queued json;
   partly integer[];
   outcomes text[];
   row_tokens bigint[];
@@ -55,12 +63,12 @@ BEGIN
   -- lock in one order. Each row is stamped when its turn comes.
   WITH taken AS (
     INSERT INTO session_lock_sessions AS held (session_key, id_prospect, id_device, owner, node_id, message_ids,
-      fencing_token, locked_at, renewed_at, expires_at)
+      fencing_token, locked_at, renewed_at, expires_at, strategy)
     SELECT w.key, w.prospect, w.device, w.owner, w.node, w.list,
       greatest(w.above + 1, session_lock_micros(clock_timestamp())), clock_timestamp(), clock_timestamp(),
-      clock_timestamp() + w.lease * interval '1 microsecond'
-    FROM unnest(row_keys, prospects, devices, owners, nodes, message_lists, tokens_above, lease_micros)
-      AS w (key, prospect, device, owner, node, list, above, lease)
+      clock_timestamp() + w.lease * interval '1 microsecond', coalesce(w.strategy, 'lease')
+    FROM unnest(row_keys, prospects, devices, owners, nodes, message_lists, tokens_above, lease_micros, strategies)
+      AS w (key, prospect, device, owner, node, list, above, lease, strategy)
     ORDER BY w.key
     ON CONFLICT (session_key) DO UPDATE SET owner = held.owner WHERE false
     RETURNING session_key, fencing_token, locked_at
@@ -77,12 +85,13 @@ BEGIN
   waited := longest_wait > interval '250 microseconds';
 
   SELECT array_agg(message_key), json_agg(json_build_array(convert_from(message_key, 'UTF8'),
-      encode(response, 'base64')))
-    INTO handled, responses
+      encode(response, 'base64'))),
+      (SELECT array_agg(session_key) FROM session_lock_backlogs WHERE session_key = ANY (direct_keys))
+    INTO handled, responses, backlogged
     FROM (SELECT * FROM session_lock_messages WHERE message_key = ANY (message_keys) OFFSET 0) AS known
     WHERE status IN ('completed', 'dead') AND (expires_at IS NULL OR expires_at > moment);
 
-  IF handled IS NULL AND NOT waited AND cardinality(tokens) = cardinality(row_keys)
+  IF handled IS NULL AND backlogged IS NULL AND NOT waited AND cardinality(tokens) = cardinality(row_keys)
     AND row_parts[cardinality(row_parts)] = cardinality(row_parts)
   THEN
     RETURN json_build_object('tokens', tokens);
@@ -92,9 +101,10 @@ BEGIN
   WITH seen AS (
     SELECT w.*, held.owner AS had, held.node_id, held.message_ids, held.fencing_token, held.locked_at,
       held.renewed_at, held.expires_at, held.owner IS NOT DISTINCT FROM w.owner AS mine,
-      held.owner IS DISTINCT FROM w.owner AND held.expires_at > moment AS alive
-    FROM unnest(row_keys, row_parts, row_claims, wholes, owners, tokens_above)
-      WITH ORDINALITY AS w (key, part, claim, whole, owner, above, place)
+      held.owner IS DISTINCT FROM w.owner AND held.expires_at > moment
+        AND NOT (coalesce(w.strategy, 'lease') = 'transaction' AND held.strategy = 'transaction') AS alive
+    FROM unnest(row_keys, row_parts, row_claims, wholes, owners, tokens_above, strategies)
+      WITH ORDINALITY AS w (key, part, claim, whole, owner, above, strategy, place)
     JOIN session_lock_sessions AS held ON held.session_key = w.key
   ), parts AS (
     SELECT m.part, bool_and(m.key = ANY (handled)) AS is_done
@@ -102,7 +112,7 @@ BEGIN
     WHERE handled IS NOT NULL GROUP BY m.part
   ), alone AS (
     SELECT seen.*, CASE WHEN coalesce(parts.is_done, false) THEN 'completed'
-      WHEN bool_or(alive) OVER same_part THEN 'held' ELSE 'acquired' END AS verdict,
+      WHEN bool_or(alive) OVER same_part OR bool_or(key = ANY (backlogged)) OVER same_part THEN 'held' ELSE 'acquired' END AS verdict,
       bool_and(mine AND locked_at >= begun) OVER same_part AND NOT waited
         AND min(fencing_token) OVER same_part = max(fencing_token) OVER same_part AS is_stamped,
       greatest(above + 1, session_lock_micros(moment), max(fencing_token) OVER same_part + 1) AS next_token
@@ -116,7 +126,8 @@ BEGIN
   )
   SELECT array_agg(outcome ORDER BY place), array_agg(token ORDER BY place),
     json_agg(CASE WHEN mine THEN json_build_array(outcome, token) ELSE json_build_array(outcome, token,
-      session_lock_micros(expires_at) - session_lock_micros(moment), had, node_id, message_ids,
+      CASE WHEN alive THEN session_lock_micros(expires_at) - session_lock_micros(moment) ELSE 0 END,
+      had, node_id, message_ids,
       session_lock_micros(moment) - session_lock_micros(locked_at),
       session_lock_micros(moment) - session_lock_micros(renewed_at)) END ORDER BY place)
   INTO outcomes, row_tokens, rows_seen FROM together;
@@ -133,10 +144,10 @@ BEGIN
       WHERE m.part = w.part AND m.key <> ALL (handled)
     ) ELSE w.list END,
     fencing_token = w.token, locked_at = moment, renewed_at = moment,
-    expires_at = moment + w.lease * interval '1 microsecond',
+    expires_at = moment + w.lease * interval '1 microsecond', strategy = coalesce(w.strategy, 'lease'),
     contended = held.contended AND held.owner IS NOT DISTINCT FROM w.owner
   FROM unnest(row_keys, row_parts, prospects, devices, owners, nodes, message_lists, lease_micros, outcomes,
-    row_tokens) AS w (key, part, prospect, device, owner, node, list, lease, outcome, token)
+    row_tokens, strategies) AS w (key, part, prospect, device, owner, node, list, lease, outcome, token, strategy)
   WHERE held.session_key = w.key AND w.outcome = 'acquired' AND (held.owner IS DISTINCT FROM w.owner
     OR held.fencing_token <> w.token OR coalesce(w.part = ANY (partly), false));
 
@@ -152,7 +163,14 @@ BEGIN
       AND held.expires_at > moment AND NOT held.contended;
   END IF;
 
-  RETURN json_build_object('rows', rows_seen, 'completed', coalesce(responses, '[]'::json));
+  IF backlogged IS NOT NULL THEN
+    SELECT json_agg(convert_from(message_key, 'UTF8')) INTO queued
+      FROM (SELECT * FROM session_lock_messages WHERE message_key = ANY (message_keys) OFFSET 0) AS known
+      WHERE status IN ('queued', 'processing');
+  END IF;
+
+  RETURN json_build_object('rows', rows_seen, 'completed', coalesce(responses, '[]'::json),
+    'queued', coalesce(queued, '[]'::json));
 END $$;
 
 -- Which of these messages are completed and in retention: [key, response as base64].
@@ -191,15 +209,41 @@ BEGIN
   RETURN renewed;
 END $$;
 
+-- What settlements mean for their sessions' queues, whose backlogs are locked. Those of `broken` mean nothing.
+CREATE OR REPLACE FUNCTION session_lock_step(
+  step_keys bytea[], step_settlements integer[], steps text[], after_micros bigint[], broken integer[]
+) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  moment CONSTANT timestamptz := clock_timestamp();
+BEGIN
+  DELETE FROM session_lock_queued AS line
+  USING unnest(step_keys, step_settlements, steps) AS w (key, settlement, step), session_lock_backlogs AS backlog
+  WHERE w.step = 'go-on' AND w.settlement <> ALL (broken) AND backlog.session_key = w.key
+    AND line.session_key = w.key AND line.sequence BETWEEN backlog.first_sequence AND backlog.taken_through;
+  DELETE FROM session_lock_backlogs AS backlog
+  USING unnest(step_keys, step_settlements, steps) AS w (key, settlement, step)
+  WHERE w.step = 'go-on' AND w.settlement <> ALL (broken) AND backlog.session_key = w.key
+    AND backlog.last_sequence <= backlog.taken_through;
+  UPDATE session_lock_backlogs AS backlog SET
+    due_at = CASE WHEN w.step <> 'stop' THEN moment + w.after * interval '1 microsecond' END,
+    since = CASE w.step WHEN 'go-on' THEN moment ELSE since END,
+    attempts = CASE w.step WHEN 'go-on' THEN 0 WHEN 'give-back' THEN greatest(attempts - 1, 0) ELSE attempts END,
+    first_sequence = CASE w.step WHEN 'go-on' THEN coalesce(taken_through + 1, first_sequence) ELSE first_sequence END,
+    taken_through = NULL
+  FROM unnest(step_keys, step_settlements, steps, after_micros) AS w (key, settlement, step, after)
+  WHERE w.settlement <> ALL (broken) AND backlog.session_key = w.key;
+END $$;
+
 -- Ends leases. The first group of arrays has one element for each row held, the second one for each message
--- to be written; both name their settlement by its number. The answer is null where all were settled and nobody
--- waits for any; otherwise [lost, waited for], the numbers of each.
+-- to be written, the third one for each step of a queue; all name their settlement by its number. The answer is null
+-- where all were settled and nobody waits for any; otherwise [lost, waited for], the numbers of each.
 CREATE OR REPLACE FUNCTION session_lock_settle(
   lock_wait_ms integer,
   row_keys bytea[], row_owners text[], row_tokens bigint[], row_settlements integer[],
   message_keys bytea[], message_settlements integer[], providers text[], devices text[], ids text[],
   session_keys bytea[], statuses text[], owners text[], nodes text[], tokens bigint[], errors text[],
-  responses bytea[], retention_micros bigint[]
+  responses bytea[], retention_micros bigint[],
+  step_keys bytea[], step_settlements integer[], steps text[], after_micros bigint[]
 ) RETURNS json LANGUAGE plpgsql VOLATILE
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET plan_cache_mode = force_generic_plan
@@ -212,6 +256,9 @@ DECLARE
   contended_settlements integer[];
 BEGIN
   PERFORM session_lock_begin(lock_wait_ms);
+  IF cardinality(step_keys) > 0 THEN
+    PERFORM 1 FROM session_lock_backlogs WHERE session_key = ANY (step_keys) ORDER BY session_key FOR UPDATE;
+  END IF;
   -- Without their rows' locks nothing can be said of several together.
   PERFORM 1 FROM session_lock_sessions WHERE session_key = ANY (row_keys) ORDER BY session_key FOR UPDATE;
   SELECT count(held.session_key), coalesce(array_agg(DISTINCT w.settlement) FILTER (WHERE held.session_key IS NULL), '{}')
@@ -255,9 +302,15 @@ BEGIN
     node_id = excluded.node_id, fencing_token = excluded.fencing_token, attempts = known.attempts + 1,
     last_error = excluded.last_error, response = excluded.response, finished_at = excluded.finished_at,
     expires_at = excluded.expires_at
-  -- Under two sessions, somebody else may have completed it meanwhile; a failure takes nothing of that back.
-  WHERE NOT (excluded.status = 'failed' AND known.status IN ('completed', 'dead')
-    AND (known.expires_at IS NULL OR known.expires_at > clock_timestamp()));
+  -- Under two sessions, somebody else may have completed it meanwhile; a failure takes nothing of that back. Nor does
+  -- a direct one take a message out of the queue.
+  WHERE excluded.status = 'completed' OR NOT (
+    known.status IN ('completed', 'dead') AND (known.expires_at IS NULL OR known.expires_at > clock_timestamp())
+    OR known.status = 'queued' AND excluded.status = 'failed');
+
+  IF cardinality(step_keys) > 0 THEN
+    PERFORM session_lock_step(step_keys, step_settlements, steps, after_micros, broken);
+  END IF;
 
   IF waited_for IS NULL AND cardinality(broken) = 0 THEN
     RETURN NULL;
@@ -284,7 +337,7 @@ AS $$
   SELECT json_build_array(convert_from(held.session_key, 'UTF8'), held.id_prospect, held.id_device, held.owner,
     held.node_id, held.message_ids, held.fencing_token, session_lock_micros(held.locked_at),
     session_lock_micros(held.renewed_at), session_lock_micros(held.expires_at), held.contended,
-    held.expires_at <= clock_timestamp())
+    held.expires_at <= clock_timestamp(), held.strategy)
 $$;
 
 -- Forced release: the rows are marked stale and their owner is cleared. The answer: the rows as they were.

@@ -320,4 +320,4 @@ BEGIN
 END $$;
 
 INSERT INTO session_lock_migrations (version, name, applied_at)
-  VALUES (4, '0004_queue_functions', clock_timestamp()) ON CONFLICT (version) DO NOTHING;
+  VALUES (3, '0003_queue_functions', clock_timestamp()) ON CONFLICT (version) DO NOTHING;
