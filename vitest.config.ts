@@ -8,9 +8,6 @@ export default defineConfig({
     pool: 'forks',
     // Tests start servers and processes of their own, and some measure time: more files at once would only jostle.
     maxWorkers: 2,
-    // Where a machine has much else to do, an answer that must come within a few hundred milliseconds may not; a promise
-    // that is broken is broken twice.
-    retry: process.env['CI'] ? 1 : 0,
     testTimeout: 30_000,
     // What is polled for comes: a second is too little on a machine that has much else to do.
     expect: { poll: { timeout: 10_000 } },

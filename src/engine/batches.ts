@@ -34,7 +34,7 @@ export interface Receiver<Verdict, Context> {
 export interface Batches<Item, Verdict> {
   /** Rejects with a {@link StoreError}. */
   submit(item: Item): Promise<Verdict>
-  /** The same without a promise: the receiver is told, and must not throw. */
+  /** The same without a promise: the receiver is told. */
   send<Context>(item: Item, receiver: Receiver<Verdict, Context>, context: Context): void
   /** How many batches were written, of how many items in all. */
   counts(): { batches: number; items: number }
@@ -108,10 +108,10 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
   function awaitRested(): void {
     const now = port.now()
     const ends = queue.map(({ failures }) => failures?.restsUntil ?? 0).filter((restsUntil) => restsUntil > now)
-    const fly = (): void => {
+    const wakeUp = (): void => {
       if (!flying) takeOff()
     }
-    alarm = port.after(ends.length === 0 ? 0 : Math.min(...ends) - now, fly, 'awaited')
+    alarm = port.after(ends.length === 0 ? 0 : Math.min(...ends) - now, wakeUp, 'awaited')
   }
 
   /** The longest waiting first; an item that shares a key with an earlier one waits for the next batch. */

@@ -293,8 +293,10 @@ export function createClaims(engine: Engine): Claims {
 
   const keeper: HoldKeeper<Turn> = {
     freed(turn, part, contended) {
-      if (told.isBusy()) told.afterwards(() => free(turn, part, contended))
-      else free(turn, part, contended)
+      told.afterwards(() => {
+        if (contended) for (const row of part.rows) lines.yieldTurn(row.key)
+        lines.leave(turn, turn.parts.length === 1 ? turn.keys : lineKeys(part))
+      })
     },
     completed(messages) {
       remembered.add(messages, options.retentionMs)
@@ -305,11 +307,6 @@ export function createClaims(engine: Engine): Claims {
       if (turn.leasesLeft === 0) holding -= 1
       tellIfAllEnded()
     },
-  }
-
-  function free(turn: Turn, part: PlannedPart, contended: boolean): void {
-    if (contended) for (const row of part.rows) lines.yieldTurn(row.key)
-    lines.leave(turn, turn.parts.length === 1 ? turn.keys : lineKeys(part))
   }
 
   /** Nothing is left to be handled: the rest, if there was any, is completed. */

@@ -193,10 +193,10 @@ class HeldLeases implements LiveHold, LeaseHolder, Beating {
     const { heart, options } = this.#engine
     const isTooLong = now >= this.#acquiredAt + options.maxHoldMs
     const loss = now >= this.#expiresAt ? 'expired' : isTooLong ? 'max_hold' : undefined
-    if (loss) {
-      heart.remove(this)
-      this.#loseAll(loss)
-    } else if (options.renew && !this.#renewing && soon >= this.#renewAt) void this.#renew(now)
+    if (loss) this.#loseAll(loss)
+    // Also where all were lost before, with the connection of their transaction.
+    if (!this.#isAnyLive()) heart.remove(this)
+    else if (options.renew && !this.#renewing && soon >= this.#renewAt) void this.#renew(now)
   }
 
   async #renew(sentAt: number): Promise<void> {

@@ -88,8 +88,10 @@ export function createLockFirst(engine: Engine, lines: Lines<Turn>, next: NextSt
         return
       }
       // Time is up: what is free is taken, the rest is refused.
-      if (verdict.length > 0) withholdHeld(turn, verdict)
-      if (verdict.length > 0) keepParts(lines, turn, free)
+      if (verdict.length > 0) {
+        withholdHeld(turn, verdict)
+        keepParts(lines, turn, free)
+      }
       await new Promise<void>((resolve) => {
         turn.transaction = transaction
         turn.whenAnswered = resolve

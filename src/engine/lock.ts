@@ -41,8 +41,8 @@ export interface SessionLock<Tx = TransactionClient | undefined> extends Inspect
    * @param key - `{ messageId, prospect, device }`; a message alone `{ messageId }`; a session alone
    *   `{ prospect, device }` or `{ session }`.
    * @throws what `work` throws, after the message is marked failed; why its transaction was not committed
-   *   (strategy `transaction`), likewise; {@link KeyError} for ids of wrong type or size; {@link StoreError} where the store cannot be reached; {@link ReentryError};
-   *   {@link ClosedError}.
+   *   (strategy `transaction`), likewise; {@link KeyError} for ids of wrong type or size; {@link StoreError}
+   *   where the store cannot be reached; {@link ReentryError}; {@link ClosedError}.
    * @example
    * const result = await lock.run({ messageId: 'm1', prospect: '4917', device: 'bot' }, async (lease) => {
    *   return answer(lease.signal)

@@ -45,9 +45,9 @@ export interface SessionLockOptions {
    *
    * `transaction` (MySQL, MariaDB and Postgres): a handler writes through `lease.tx`, and what it writes is
    * committed together with the mark "completed": exactly once. Each handler, and the first message that waits
-   * for a session held elsewhere, needs a connection of its own for as long ({@link SessionLockOptions.maxTransactions}); a crash frees the
-   * session at once. The answer is held back until the commit, and is 503 where that fails: at most 1 MiB of it,
-   * so that a handler cannot stream. On Postgres set `client_connection_check_interval`, else a handler that is
+   * for a session held elsewhere, needs a connection of its own for as long (see `maxTransactions`); a crash frees
+   * the session at once. The answer is held back until the commit, and is 503 where that fails: at most 1 MiB of
+   * it, so that a handler cannot stream. On Postgres set `client_connection_check_interval`, else a handler that is
    * killed in the middle of a statement holds its session until that is done.
    */
   readonly strategy?: Strategy | undefined

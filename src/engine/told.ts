@@ -7,8 +7,6 @@ import { isCompleted, linesOf, noteCompleted, type Turn } from './turn.ts'
 export interface Told {
   /** These messages are completed: everybody who waits with one of them is told. */
   note(completed: readonly CompletedMessage[]): void
-  /** Is somebody to be told still? */
-  isBusy(): boolean
   /** Does it once they are told, so that none of them asks the store for what is known here. */
   afterwards(work: () => void): void
 }
@@ -45,8 +43,10 @@ export function createTold(lines: Lines<Turn>, finish: (turn: Turn) => void): To
         }
       }
     },
-    isBusy: () => noted.size > 0,
-    afterwards: (work) => void later.push(work),
+    afterwards(work) {
+      if (noted.size === 0) work()
+      else later.push(work)
+    },
   }
 }
 

@@ -72,7 +72,7 @@ class WatchedRun implements HandlerRun {
   }
 
   get isHeldBack(): boolean {
-    return this.#input.isHeldBack === true
+    return this.#input.isHeldBack
   }
 
   fail(error: unknown): void {

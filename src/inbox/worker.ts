@@ -123,6 +123,11 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
       giveBack(taken)
     }
     beginning -= 1
+    tellIfAllEnded()
+  }
+
+  function tellIfAllEnded(): void {
+    if (running.size + beginning === 0) allEnded?.()
   }
 
   function begin(taken: Taken, sentAt: number, transaction?: StoreTransaction): void {
@@ -144,7 +149,7 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
 
   function ended(rowKey: string): void {
     running.delete(rowKey)
-    if (running.size === 0) allEnded?.()
+    tellIfAllEnded()
     wake()
   }
 
@@ -236,9 +241,9 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
     if (takeover) {
       engine.log.takeover(subject, takeover, waitedMs)
       const from = { fromNodeId: takeover.nodeId, ageMs: takeover.silentForMs }
-      engine.events.emit('takeover', { ...event, ...from })
-    } else engine.log.acquired(subject, waitedMs)
-    engine.events.emit('acquired', { ...event, waitedMs })
+      if (engine.events.isHeard('takeover')) engine.events.emit('takeover', { ...event, ...from })
+    } else if (engine.log.isDebug()) engine.log.acquired(subject, waitedMs)
+    if (engine.events.isHeard('acquired')) engine.events.emit('acquired', { ...event, waitedMs })
   }
 
   async function lookForNewer(): Promise<void> {
@@ -266,7 +271,7 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
       poll?.cancel()
       for (const timer of wakeTimers) timer.cancel()
       wakeTimers.clear()
-      if (running.size === 0) return
+      if (running.size + beginning === 0) return
       const over = new Promise<void>((resolve) => (allEnded = resolve))
       let timer: Timer | undefined
       const late = new Promise<void>((resolve) => (timer = port.after(engine.options.closeTimeoutMs, resolve)))

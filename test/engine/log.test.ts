@@ -1,4 +1,5 @@
 /** What stands in the log: one line an outcome, and nobody's number where numbers are masked. */
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { pino } from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
 import { createSessionLock, StoreError } from '../../src/index.ts'
@@ -75,4 +76,18 @@ test('numbers are masked on request, whatever went wrong', async () => {
   expect(said.map(({ session }) => session)).toEqual(said.map(() => '••••9439 · ••••2922'))
   expect(said.map(({ messageId }) => messageId)).toEqual(['••••GBQz', '••••GBQz', '••••id.2'])
   expect(JSON.stringify(lines)).not.toMatch(/16503879439|HBgLMTY1/)
+})
+
+test('what is written together is told of as nobody’s, not as of the request that came first', async () => {
+  const requests = new AsyncLocalStorage<string>()
+  const lock = createSessionLock({ store: memoryStore(), logger: false })
+  onTestFinished(() => lock.close())
+  const seen: Array<string | undefined> = []
+  lock.on('acquired', () => seen.push(requests.getStore()))
+  lock.on('released', () => seen.push(requests.getStore()))
+  const own = await Promise.all(
+    ['a', 'b'].map((name) => requests.run(name, () => lock.run({ session: name }, () => requests.getStore()))),
+  )
+  expect(own).toMatchObject([{ value: 'a' }, { value: 'b' }])
+  expect(seen).toEqual([undefined, undefined, undefined, undefined])
 })

@@ -135,6 +135,19 @@ describe.each(expressVersions)('%s', (_, express) => {
     expect(ended).toBe(true)
   })
 
+  it('claimed in an app that is mounted in another: the outer one sees it too, and claims nothing twice', async () => {
+    const lock = newLock()
+    const [inner, outer] = [express(), express()]
+    inner.use(sessionLock(lock))
+    outer.use(inner)
+    outer.use(sessionLock(lock))
+    outer.post('/', (req, res) => void res.status(201).json(req.sessionLock?.leases.map(({ name }) => name)))
+    const url = await listen(outer)
+    const answer = await post(url, whatsapp('ada'))
+    expect([answer.status, await answer.json()]).toEqual([201, ['ada · 1000']])
+    expect(outcomeOf(await post(url, whatsapp('ada')))).toEqual([200, 'duplicate'])
+  })
+
   it('two routes on one lock exclude each other', async () => {
     const lock = newLock()
     const app = express()
