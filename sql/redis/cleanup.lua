@@ -1,5 +1,6 @@
 -- Removes abandoned rows, and what is left of forgotten messages, up to a limit of each. A message goes by itself when
--- its retention is over; it is counted where it is still there, as on a server that has not got to it.
+-- its retention is over; it is counted where it is still there, as on a server that has not got to it. How many
+-- were found, those that were gone included, is told as well.
 local abandonedAfter, mostRows, mostMessages = nextNumber(), nextNumber(), nextNumber()
 
 local function removeAbandoned()
@@ -39,4 +40,4 @@ for _, class in ipairs(redis.call('SMEMBERS', prefix .. 'classes')) do
     break
   end
 end
-return { messages, sessions }
+return { messages, sessions, seen }

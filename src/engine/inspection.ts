@@ -1,11 +1,13 @@
 /** Looking inside: who holds what, what was handled, and the means to step in. */
-import type { CleanupReport, MessageRow, MessageStatus, SessionRow, StoreStats } from '../store/store.ts'
+import type { MessageRow, MessageStatus, SessionRow, StoreStats } from '../store/store.ts'
 import type { Claims } from './claims.ts'
+import { cleanUp, type Removed } from './cleaning.ts'
 import { throughConflicts } from './conflicts.ts'
 import type { Engine } from './engine.ts'
 import { KeyError } from './errors.ts'
 import { partsOfKey } from './keys.ts'
 import { deliveryOf, planDelivery, type RunKey } from './plan.ts'
+import { pause } from './port.ts'
 import type { OutcomeCounts } from './report.ts'
 
 /** A session that is held now. Times are epoch milliseconds by the store's clock. */
@@ -46,8 +48,8 @@ export interface Inspection {
    * as it was, or undefined where nobody holds it.
    */
   release(key: RunKey): Promise<SessionInfo | undefined>
-  /** Removes expired messages, and rows abandoned for longer than `maxHoldMs`, in bounded batches. */
-  cleanup(): Promise<CleanupReport>
+  /** Removes expired messages, and rows abandoned for longer than `maxHoldMs`, in small batches with rests. */
+  cleanup(): Promise<Removed>
   /** Makes the tables where they are missing; resolves to the migrations it applied. */
   migrate(): Promise<readonly string[]>
 }
@@ -67,13 +69,9 @@ export interface MessagesFilter {
   readonly limit?: number
 }
 
-const CLEANUP_BATCH = 1000
 const ALL = 10_000
 
 export function createInspection(engine: Engine, claims: Claims): Inspection {
-  const tryAgain = <Value>(call: () => Promise<Value>) =>
-    throughConflicts(engine.port, engine.options.storeTimeoutMs, call)
-
   async function sessions(filter: SessionsFilter = {}): Promise<SessionInfo[]> {
     const { prospect, device, limit = 100, stale } = filter
     const store = await engine.store()
@@ -115,7 +113,9 @@ export function createInspection(engine: Engine, claims: Claims): Inspection {
     const rows = planDelivery(deliveryOf(key), engine.options.scope).parts.flatMap((part) => part.rows)
     if (rows.length === 0) throw new KeyError('key', 'names nothing: give prospect (and device), session, or messageId')
     const store = await engine.store()
-    const [released] = await tryAgain(() => store.release(rows.map((row) => row.key)))
+    const [released] = await throughConflicts(engine.port, engine.options.storeTimeoutMs, () =>
+      store.release(rows.map((row) => row.key)),
+    )
     if (!released) return undefined
     const info = sessionInfo(released)
     const { prospect, device, owner, messageIds, nodeId } = info
@@ -124,18 +124,12 @@ export function createInspection(engine: Engine, claims: Claims): Inspection {
     return info
   }
 
-  async function cleanup(): Promise<CleanupReport> {
-    const store = await engine.store()
-    const removed = { messages: 0, sessions: 0 }
-    for (;;) {
-      const limits = { abandonedAfterMs: engine.options.maxHoldMs, limit: CLEANUP_BATCH }
-      const batch = await tryAgain(() => store.cleanup(limits))
-      removed.messages += batch.messages
-      removed.sessions += batch.sessions
-      if (batch.messages < CLEANUP_BATCH && batch.sessions < CLEANUP_BATCH && (batch.locks ?? 0) < CLEANUP_BATCH) {
-        return removed
-      }
-    }
+  async function cleanup(): Promise<Removed> {
+    const { port } = engine
+    return cleanUp(engine, await engine.store(), async (forMs) => {
+      await pause(port, forMs, 'awaited')
+      return true
+    })
   }
 
   return { sessions, messages, stats, release, cleanup, migrate: async () => (await engine.store()).migrate() }

@@ -3,6 +3,7 @@ import cluster from 'node:cluster'
 import type { Logger } from 'pino'
 import type { TransactionClient } from '../store/transactions.ts'
 import { createClaims } from './claims.ts'
+import { cleanRegularly } from './cleaning.ts'
 import type { Delivery, DeliveryOutcome } from './delivery.ts'
 import { createEngine, type Engine } from './engine.ts'
 import { KeyError } from './errors.ts'
@@ -106,12 +107,12 @@ export function createLock(options: SessionLockOptions): SessionLock {
   const engine = createEngine(resolved)
   const claims = createClaims(engine)
   warnOfMemory(engine)
-  const stopCleaning = cleanRegularly(engine, () => lock.cleanup())
+  const stopCleaning = cleanRegularly(engine)
   let closing: Promise<void> | undefined
 
   async function close(): Promise<void> {
     claims.stop()
-    stopCleaning()
+    const cleaningStopped = stopCleaning()
     await new Promise<void>((resolve) => {
       const limit = resolved.port.after(resolved.closeTimeoutMs, resolve, 'awaited')
       void claims.allEnded().then(() => {
@@ -125,6 +126,7 @@ export function createLock(options: SessionLockOptions): SessionLock {
         { node: resolved.nodeId, left },
         'failed to finish every handler before close; their leases run out',
       )
+    await cleaningStopped
     await engine.close()
   }
 
@@ -225,24 +227,5 @@ function warnOfMemory({ options, log }: Engine): void {
       'no store is set: leases and handled messages are kept in memory, for this process only, and are forgotten at exit. ' +
         'Set SESSION_LOCK_URL or the option "store", for example sqlite:./session-lock.db',
     )
-  }
-}
-
-/** Expired messages go in the background, at times that several nodes do not share. */
-function cleanRegularly(engine: Engine, cleanup: () => Promise<unknown>): () => void {
-  const { port, options } = engine
-  let stopped = false
-  const next = (): void => {
-    if (stopped || options.cleanupEveryMs === 0) return
-    port.after(options.cleanupEveryMs * (0.5 + port.random()), () => {
-      if (stopped) return
-      cleanup()
-        .catch((error) => engine.storeFailed('clean up', error))
-        .finally(next)
-    })
-  }
-  next()
-  return () => {
-    stopped = true
   }
 }

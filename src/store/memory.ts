@@ -163,14 +163,15 @@ function cleanUp(
   options: CleanupOptions,
   now: number,
 ): CleanupReport {
-  const report = { messages: 0, sessions: 0 }
+  const { limit, abandonedAfterMs } = options
+  const removed = { messages: 0, sessions: 0 }
   for (const message of messages.values()) {
-    if (report.messages === options.limit) break
-    if (isExpired(message, now) && messages.delete(message.key)) report.messages++
+    if (removed.messages === limit) break
+    if (isExpired(message, now) && messages.delete(message.key)) removed.messages++
   }
   for (const row of sessions.values()) {
-    if (report.sessions === options.limit) break
-    if (row.expiresAt <= now - options.abandonedAfterMs && sessions.delete(row.key)) report.sessions++
+    if (removed.sessions === limit) break
+    if (row.expiresAt <= now - abandonedAfterMs && sessions.delete(row.key)) removed.sessions++
   }
-  return report
+  return { ...removed, more: removed.messages === limit || removed.sessions === limit }
 }

@@ -181,8 +181,8 @@ export async function cleanUp(query: Query, names: TableNames, options: CleanupO
   const messages = await removeFound(query, expired.rows, (keys) => deleteExpiredMessages(names, keys))
   await query({ sql: 'COMMIT', values: [] })
   const unused = await query(lockUnused(names, options))
-  const locks = await removeFound(query, unused.rows, (keys) => deleteLocks(names, keys))
-  return { sessions, messages, locks }
+  await removeFound(query, unused.rows, (keys) => deleteLocks(names, keys))
+  return { sessions, messages, more: [old, expired, unused].some(({ rows }) => rows.length === limit) }
 }
 
 async function removeFound(

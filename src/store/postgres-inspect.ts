@@ -165,7 +165,8 @@ export async function cleanUp(query: Query, names: Names, options: CleanupOption
     values: [limit, toMicros(abandonedAfterMs)],
   })
   const messages = await query({ sql: deletion(names.messages, 'message_key', isExpired), values: [limit] })
-  return { sessions: Number(sessions[0]?.[0]), messages: Number(messages[0]?.[0]) }
+  const removed = { sessions: Number(sessions[0]?.[0]), messages: Number(messages[0]?.[0]) }
+  return { ...removed, more: removed.sessions === limit || removed.messages === limit }
 }
 
 function deletion(table: string, key: string, condition: string): string {

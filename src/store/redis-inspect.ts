@@ -143,14 +143,17 @@ export async function countRows(buckets: Buckets): Promise<StoreStats> {
 
 /** Removes abandoned rows and what is left of expired messages. */
 export async function cleanUp(buckets: Buckets, { abandonedAfterMs, limit }: CleanupOptions): Promise<CleanupReport> {
-  const report = { messages: 0, sessions: 0 }
+  const removed = { messages: 0, sessions: 0 }
+  const left = { messages: limit, sessions: limit }
   for (let bucket = 0; bucket < buckets.count; bucket++) {
-    const left = [limit - report.sessions, limit - report.messages]
-    const [messages, sessions] = await buckets.in(bucket)('cleanup', [toMicros(abandonedAfterMs), ...left])
-    report.messages += integer(messages)
-    report.sessions += integer(sessions)
+    const values = [toMicros(abandonedAfterMs), left.sessions, left.messages]
+    const [messages, sessions, found] = await buckets.in(bucket)('cleanup', values)
+    removed.messages += integer(messages)
+    removed.sessions += integer(sessions)
+    left.messages -= integer(found)
+    left.sessions -= integer(sessions)
   }
-  return report
+  return { ...removed, more: left.messages === 0 || left.sessions === 0 }
 }
 
 async function readByKey(run: Run, script: 'rows' | 'messages', keys: readonly string[]): Promise<Reply[]> {

@@ -4,7 +4,6 @@
  * Its clock is `Date.now()`, read once the write lock is had: all who write the file are on the
  * machine it lies on, so they share that clock.
  */
-import { setImmediate } from 'node:timers/promises'
 import { claimAll, type Moment, releaseRow, renewRows, settleRows } from './local.ts'
 import { type Migration, pending, readMigrations, requireApplied, requireTablePrefix } from './migrate.ts'
 import { toMessageRow, toSessionRow } from './rows.ts'
@@ -12,9 +11,6 @@ import { connectSqlite, type SqliteConnection, type SqliteDatabase } from './sql
 import { type SqliteQueue, sqliteQueue } from './sqlite-queue.ts'
 import { readingOnce, type SqliteTables, sqliteTables } from './sqlite-tables.ts'
 import type { CleanupOptions, CleanupReport, Store, StoreSettings } from './store.ts'
-
-/** At most this many rows of a table are deleted in one go: the event loop stands still meanwhile. */
-const DELETED_AT_ONCE = 200
 
 /**
  * Opens a store in an SQLite file.
@@ -66,7 +62,7 @@ export async function sqliteStore(source: string | SqliteDatabase, settings: Sto
     sessions: (filter) => read((now) => tables.listSessions(filter, now).map((row) => toSessionRow(row, now))),
     messages: (filter) => read(() => tables.listMessages(filter).map(toMessageRow)),
     stats: () => read((now) => tables.count(now)),
-    cleanup: (options) => cleanUp(write, tables, options),
+    cleanup: (options) => write((now) => cleanUp(tables, options, now)),
     queue: {
       enqueue: (arrivals) => write((now) => arrivals.map((arrival) => queue.enqueue(arrival, now))),
       take: (wanted) => withTokens((moment) => queue.take(wanted, moment)),
@@ -104,24 +100,8 @@ function apply(connection: SqliteConnection, migration: Migration): string {
   return migration.name
 }
 
-/** In several short transactions, so that neither the event loop nor another process waits for long. */
-async function cleanUp(
-  write: <Value>(work: (now: number) => Value) => Promise<Value>,
-  tables: SqliteTables,
-  { abandonedAfterMs, limit }: CleanupOptions,
-): Promise<CleanupReport> {
-  const report = { messages: 0, sessions: 0 }
-  for (;;) {
-    const messages = Math.min(DELETED_AT_ONCE, limit - report.messages)
-    const sessions = Math.min(DELETED_AT_ONCE, limit - report.sessions)
-    const removed = await write((now) => ({
-      messages: tables.removeExpired(now, messages),
-      sessions: tables.removeAbandoned(now - abandonedAfterMs, sessions),
-    }))
-    report.messages += removed.messages
-    report.sessions += removed.sessions
-    const isDone = (found: number, asked: number) => found < asked || asked < DELETED_AT_ONCE
-    if (isDone(removed.messages, messages) && isDone(removed.sessions, sessions)) return report
-    await setImmediate()
-  }
+function cleanUp(tables: SqliteTables, { abandonedAfterMs, limit }: CleanupOptions, now: number): CleanupReport {
+  const messages = tables.removeExpired(now, limit)
+  const sessions = tables.removeAbandoned(now - abandonedAfterMs, limit)
+  return { messages, sessions, more: messages === limit || sessions === limit }
 }

@@ -251,15 +251,15 @@ export interface StoreStats {
 export interface CleanupOptions {
   /** Rows stale for longer than this go. */
   readonly abandonedAfterMs: number
-  /** At most this many rows of each table in one call. */
+  /** At most this many rows of each table in one call: they are locked, and others may wait, meanwhile. */
   readonly limit: number
 }
 
 export interface CleanupReport {
   readonly messages: number
   readonly sessions: number
-  /** Rows that are there to be locked, and that nobody has locked: only where {@link Transactions} needs any. */
-  readonly locks?: number
+  /** true: the limit was reached, there may be more to remove. */
+  readonly more: boolean
 }
 
 export interface Store {

@@ -72,8 +72,8 @@ describe('memory store', () => {
     await acquire(store, claimOf('crashed', 'dead', 'x'))
     clock.now += 3000
     await acquire(store, claimOf('alive', 'live', 'y'))
-    expect(await store.cleanup({ abandonedAfterMs: 1000, limit: 2 })).toEqual({ messages: 2, sessions: 1 })
-    expect(await store.cleanup({ abandonedAfterMs: 1000, limit: 2 })).toEqual({ messages: 1, sessions: 0 })
+    expect(await store.cleanup({ abandonedAfterMs: 1000, limit: 2 })).toEqual({ messages: 2, sessions: 1, more: true })
+    expect(await store.cleanup({ abandonedAfterMs: 1000, limit: 2 })).toEqual({ messages: 1, sessions: 0, more: false })
     expect((await store.sessions({ limit: 10 })).map((row) => row.key)).toEqual(['live'])
     expect((await store.stats()).messages.completed).toBe(3)
   })

@@ -1,0 +1,123 @@
+/** The clean-up: what is no longer remembered goes, a little at a time, on one node at a time. */
+import type { Claim, CleanupReport, Store } from '../store/store.ts'
+import { throughConflicts } from './conflicts.ts'
+import type { Engine } from './engine.ts'
+
+/** Rows removed in one call: nobody notices so few. */
+const BATCH = 100
+
+/** The row of the session table that a node holds while it cleans up. No session of a bot has such a key. */
+export const CLEANING_KEY = 'c:8:clean-up'
+
+/** How much was removed. */
+export type Removed = Omit<CleanupReport, 'more'>
+
+/**
+ * Removes expired messages, and rows abandoned for longer than `maxHoldMs`.
+ *
+ * @param rest - called after each batch with how long it took: to rest for as long leaves the database half of its
+ *   attention. It tells whether to go on.
+ */
+export async function cleanUp(
+  { port, options }: Engine,
+  store: Store,
+  rest: (forMs: number) => Promise<boolean>,
+): Promise<Removed> {
+  const removed = { messages: 0, sessions: 0 }
+  for (;;) {
+    const begunAt = port.now()
+    const limits = { abandonedAfterMs: options.maxHoldMs, limit: BATCH }
+    const batch = await throughConflicts(port, options.storeTimeoutMs, () => store.cleanup(limits))
+    removed.messages += batch.messages
+    removed.sessions += batch.sessions
+    if (!batch.more) return removed
+    if (!(await rest(port.now() - begunAt))) return removed
+  }
+}
+
+/**
+ * Cleans up every `cleanupEveryMs`, at times that several nodes do not share, unless another node does so just then.
+ *
+ * @returns what stops it; fulfilled when nothing of it is under way
+ */
+export function cleanRegularly(engine: Engine): () => Promise<void> {
+  const { port, options, log } = engine
+  let stopped = false
+  let cleaning: Promise<void> | undefined
+  let wake = (): void => {}
+
+  const next = (): void => {
+    if (stopped || options.cleanupEveryMs === 0) return
+    port.after(options.cleanupEveryMs * (0.5 + port.random()), () => {
+      if (stopped) return
+      cleaning = cleanOnce().finally(next)
+    })
+  }
+
+  /** Keeps no process alive, so whoever stops it must not wait for its end. */
+  function pause(forMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      wake = resolve
+      port.after(forMs, resolve)
+    })
+  }
+
+  async function cleanOnce(): Promise<void> {
+    try {
+      const store = await engine.store()
+      const removed = await alone(engine, store, (isStillMine) =>
+        cleanUp(engine, store, async (forMs) => {
+          await pause(forMs)
+          return !stopped && isStillMine()
+        }),
+      )
+      if (removed && removed.messages + removed.sessions > 0) log.raw.debug(removed, 'cleaned up')
+    } catch (error) {
+      engine.storeFailed('clean up', error)
+    }
+  }
+
+  next()
+  return async () => {
+    stopped = true
+    wake()
+    await cleaning
+  }
+}
+
+/** Does the work while this node holds the row of the clean-up; undefined where another node does. */
+async function alone<Value>(
+  { port, options }: Engine,
+  store: Store,
+  work: (isStillMine: () => Promise<boolean>) => Promise<Value>,
+): Promise<Value | undefined> {
+  const { nodeId, staleAfterMs } = options
+  const owner = port.randomId()
+  const asking: Claim = {
+    owner,
+    nodeId,
+    parts: [{ rows: [{ key: CLEANING_KEY, prospect: null, device: null }], messages: [] }],
+    whole: true,
+    staleAfterMs,
+    tokenAbove: 0,
+  }
+  const call = <Verdict>(ask: () => Promise<readonly Verdict[]>) => throughConflicts(port, options.storeTimeoutMs, ask)
+  const part = (await call(() => store.claim([asking])))[0]?.[0]
+  if (part?.outcome !== 'acquired') return undefined
+  const rows = [{ key: CLEANING_KEY, fencingToken: part.fencingToken }]
+  let renewedAt = port.now()
+
+  async function isStillMine(): Promise<boolean> {
+    if (port.now() - renewedAt < staleAfterMs / 3) return true
+    renewedAt = port.now()
+    const [verdict] = await call(() => store.renew([{ owner, rows, staleAfterMs }]))
+    return verdict?.[0] === true
+  }
+
+  try {
+    return await work(isStillMine)
+  } finally {
+    const ended = { messages: [], retentionMs: 0, error: null, response: null } as const
+    await call(() => store.settle([{ owner, nodeId, rows, outcome: 'released', ...ended }]))
+  }
+}
