@@ -4,9 +4,12 @@
  * `protections/` (absent for bare Express) and what it takes, and where to write a CPU profile at the end.
  *
  * GET /usage tells the CPU time of this process so far, how often the handler ran, and how many times over at once
- * since it was last asked. GET /stats tells what the lock has counted.
+ * since it was last asked. GET /stats tells what the lock has counted, GET /heap what is left after the garbage is
+ * collected, in MB.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import express from 'express'
 import { startProfile } from './profile.mjs'
 
@@ -41,6 +44,11 @@ const app = express()
 app.use('/webhook', express.json(), ...middleware)
 app.post('/webhook', handler)
 app.get('/stats', async (_req, res) => res.json((await stats?.()) ?? {}))
+app.get('/heap', (_req, res) => {
+  setFlagsFromString('--expose-gc')
+  runInNewContext('gc')()
+  res.json({ heapMb: process.memoryUsage().heapUsed / 2 ** 20 })
+})
 app.get('/usage', (_req, res) => {
   const { user, system } = process.cpuUsage()
   res.json({ cpuMs: (user + system) / 1000, runs, mostAtOnce })

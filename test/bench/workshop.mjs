@@ -26,8 +26,8 @@ export function openTestTools() {
  * Runs a benchmark with a URL for each store: that of `TEST_MYSQL_URL` and so on, or where that is not set, of a
  * throwaway server.
  *
- * @param stores names out of sqlite, mysql, postgres, redis
- * @param work is given `{ urls, spawnNode, makeTemporaryDirectory }`
+ * @param stores names out of memory, sqlite, mysql, postgres, redis
+ * @param work is given `{ urls, spawnNode, startDyingNodes, makeTemporaryDirectory }`
  */
 export async function inWorkshop(stores, work) {
   const vite = await openTestTools()
@@ -37,9 +37,11 @@ export async function inWorkshop(stores, work) {
   try {
     const { makeTemporaryDirectory } = await vite.ssrLoadModule('/test/processes/guard.ts')
     const { spawnNode } = await vite.ssrLoadModule('/test/processes/spawn-node.ts')
+    const { startDyingNodes } = await vite.ssrLoadModule('/test/processes/dying-nodes.ts')
     const urls = {}
     for (const store of stores) {
-      if (store === 'sqlite') urls[store] = `sqlite:${join(makeTemporaryDirectory('bench'), 'bench.db')}`
+      if (store === 'memory') urls[store] = 'memory:'
+      else if (store === 'sqlite') urls[store] = `sqlite:${join(makeTemporaryDirectory('bench'), 'bench.db')}`
       else {
         if (!Object.hasOwn(SERVERS, store)) throw new Error(`--stores takes sqlite, ${Object.keys(SERVERS).join(', ')}`)
         const [variable, file, start] = SERVERS[store]
@@ -47,7 +49,7 @@ export async function inWorkshop(stores, work) {
         urls[store] = process.env[variable] || (await started.at(-1)).url
       }
     }
-    return await work({ urls, spawnNode, makeTemporaryDirectory })
+    return await work({ urls, spawnNode, startDyingNodes, makeTemporaryDirectory })
   } finally {
     for (const server of started) await server.then((each) => each.stop()).catch(() => undefined)
     await vite.close()
