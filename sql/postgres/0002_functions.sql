@@ -340,8 +340,9 @@ AS $$
     held.expires_at <= clock_timestamp(), held.strategy)
 $$;
 
--- Forced release: the rows are marked stale and their owner is cleared. The answer: the rows as they were.
-CREATE OR REPLACE FUNCTION session_lock_release(lock_wait_ms integer, row_keys bytea[])
+-- Forced release: the rows are marked stale and their owner is cleared; of live ones only where it is not for stale
+-- ones alone. The answer: the rows as they were.
+CREATE OR REPLACE FUNCTION session_lock_release(lock_wait_ms integer, row_keys bytea[], only_stale boolean)
 RETURNS json LANGUAGE plpgsql VOLATILE
 SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
@@ -351,6 +352,10 @@ DECLARE
 BEGIN
   PERFORM session_lock_begin(lock_wait_ms);
   PERFORM 1 FROM session_lock_sessions WHERE session_key = ANY (row_keys) ORDER BY session_key FOR UPDATE;
+  IF only_stale THEN
+    SELECT array_agg(session_key) INTO row_keys FROM session_lock_sessions
+      WHERE session_key = ANY (row_keys) AND owner IS NOT NULL AND expires_at <= clock_timestamp();
+  END IF;
   SELECT coalesce(json_agg(session_lock_session_row(held)), '[]'), array_agg(session_key) FILTER (WHERE contended)
     INTO found_rows, waited_for
     FROM session_lock_sessions AS held WHERE session_key = ANY (row_keys);

@@ -4,6 +4,19 @@ import type { ParseArgsConfig } from 'node:util'
 /** The values of a command's options, as `parseArgs` reads them. */
 export type OptionValues = Readonly<Record<string, string | boolean | undefined>>
 
+/**
+ * How the program ends: 0 it is done; 1 it could not be done; 2 the command line is wrong, nothing was done;
+ * 3 it was done, and somebody should look at what it says: nothing was found by that name, a live session was not
+ * released, `doctor` found a fault, `migrate --check` found tables that are not up to date.
+ */
+export type ExitCode = 0 | 1 | 2 | 3
+
+/** What a command ends with. */
+export interface Printed {
+  readonly text: string
+  readonly code: ExitCode
+}
+
 /** One command, in a file of its own. */
 export interface Command {
   /** One line for the list of commands. */
@@ -12,12 +25,16 @@ export interface Command {
   readonly help: string
   /** Its options, beside `--help`, which all have. */
   readonly options: NonNullable<ParseArgsConfig['options']>
+  /** true: names may follow, for example of sessions. */
+  readonly takesNames?: boolean
+  /** true: it may run for longer than ten seconds. */
+  readonly takesLong?: boolean
   /**
-   * Does the work and resolves to what is printed.
+   * Does the work and resolves to what is printed; a text alone ends with code 0.
    *
    * @throws {@link UsageError} where the options do not fit together.
    */
-  run(values: OptionValues): Promise<string>
+  run(values: OptionValues, names: readonly string[]): Promise<string | Printed>
 }
 
 /** The command line is wrong; nothing was done. Ends the program with code 2. */
@@ -31,4 +48,19 @@ export function wholeNumber(name: string, value: string | boolean | undefined, b
   const number = Number(value)
   if (!Number.isSafeInteger(number) || number < 1) throw new UsageError(`--${name} takes a whole number of at least 1`)
   return number
+}
+
+/** Reads an option that takes a text. */
+export function textOf(value: string | boolean | undefined): string | undefined {
+  return typeof value === 'string' ? value : undefined
+}
+
+/** As all commands print what programs are to read. */
+export function asJson(value: unknown): string {
+  return JSON.stringify(value, null, 2)
+}
+
+/** `1 session`, `2 sessions`. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`
 }

@@ -3,33 +3,61 @@
 import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { OptionsError } from '../engine/errors.ts'
-import { type Command, type OptionValues, UsageError } from './command.ts'
+import { benchCommand } from './bench.ts'
+import { cleanupCommand } from './cleanup.ts'
+import { type Command, type OptionValues, type Printed, UsageError } from './command.ts'
+import { discardCommand, retryCommand } from './dead-letters.ts'
+import { doctorCommand } from './doctor.ts'
+import { deadCommand, messagesCommand } from './messages.ts'
+import { migrateCommand } from './migrate.ts'
+import { releaseCommand } from './release.ts'
 import { sessionsCommand } from './sessions.ts'
+import { showCommand } from './show.ts'
+import { statsCommand } from './stats.ts'
+import { watchCommand } from './watch.ts'
 
-const COMMANDS: Readonly<Record<string, Command>> = { sessions: sessionsCommand }
+const COMMANDS: Readonly<Record<string, Command>> = {
+  sessions: sessionsCommand,
+  messages: messagesCommand,
+  show: showCommand,
+  stats: statsCommand,
+  watch: watchCommand,
+  doctor: doctorCommand,
+  release: releaseCommand,
+  dead: deadCommand,
+  retry: retryCommand,
+  discard: discardCommand,
+  cleanup: cleanupCommand,
+  migrate: migrateCommand,
+  bench: benchCommand,
+}
 
-/** However a database or a network behaves, nobody waits for longer. */
+/** However a database or a network behaves, nobody waits for longer, unless for a command that takes long. */
 const TIME_LIMIT_MS = 9500
 
 const HELP = `Usage: session-lock <command> [options]
 
-Looks into the store of a bot that uses session-lock.
+Looks into the store of a bot that uses session-lock, and steps in.
 
 Commands:
 ${Object.entries(COMMANDS)
-  .map(([name, { summary }]) => `  ${name.padEnd(20)}  ${summary}`)
+  .map(([name, { summary }]) => `  ${name.padEnd(10)}  ${summary}`)
   .join('\n')}
 
 Options:
-  --help                this text, or that of a command
-  --version             the version of session-lock
+  --help      this text, or that of a command
+  --version   the version of session-lock
+
+Ends with code 0 when it is done; 1 when it could not be done, for example because the store cannot be
+reached; 2 when the command line is wrong; 3 when it is done and there is something to look at: nothing
+was found by that name, a live session was not released, doctor or migrate --check found a fault.
 
 Examples:
   npx session-lock sessions --store sqlite:./bot.db
+  SESSION_LOCK_URL=postgres://bot:secret@localhost/bot npx session-lock doctor
   npx session-lock sessions --help`
 
-/** Resolves to what is printed. */
-async function run([name, ...rest]: readonly string[]): Promise<string> {
+async function run([name, ...rest]: readonly string[]): Promise<string | Printed> {
   if (name === undefined || name === '--help' || name === '-h' || name === 'help') return HELP
   if (name === '--version' || name === '-v') return version()
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
@@ -37,18 +65,29 @@ async function run([name, ...rest]: readonly string[]): Promise<string> {
     const problem = name.startsWith('-') ? 'the command comes first' : `there is no command "${name}"`
     throw new UsageError(`${problem}; there is: ${Object.keys(COMMANDS).join(', ')}`)
   }
-  const values = parse(command, rest)
-  return values['help'] === true ? command.help : command.run(values)
+  const { values, names } = parse(command, rest)
+  if (values['help'] === true) return command.help
+  if (!command.takesLong) limitTime()
+  return command.run(values, names)
 }
 
-function parse(command: Command, args: readonly string[]): OptionValues {
+function parse(command: Command, args: readonly string[]): { values: OptionValues; names: readonly string[] } {
   try {
     const options = { ...command.options, help: { type: 'boolean', short: 'h' } } as const
-    return parseArgs({ args: [...args], options, strict: true }).values as OptionValues
+    const { takesNames = false } = command
+    const parsed = parseArgs({ args: [...args], options, strict: true, allowPositionals: takesNames })
+    return { values: parsed.values as OptionValues, names: parsed.positionals }
   } catch (error) {
     // It goes on with advice about dashes, which would be a second line.
     throw new UsageError(textOf(error).split('. ')[0])
   }
+}
+
+function limitTime(): void {
+  setTimeout(() => {
+    fail(new Error(`no answer from the store within ${TIME_LIMIT_MS / 1000} s; is it up and reachable?`))
+    process.exit()
+  }, TIME_LIMIT_MS).unref()
 }
 
 async function version(): Promise<string> {
@@ -72,13 +111,11 @@ function textOf(error: unknown): string {
 
 // Whoever reads may have read enough (`| head`).
 process.stdout.on('error', () => process.exit(0))
-setTimeout(() => {
-  fail(new Error(`no answer from the store within ${TIME_LIMIT_MS / 1000} s; is it up and reachable?`))
-  process.exit()
-}, TIME_LIMIT_MS).unref()
-
 try {
-  console.log(await run(process.argv.slice(2)))
+  const printed = await run(process.argv.slice(2))
+  const { text, code } = typeof printed === 'string' ? { text: printed, code: 0 } : printed
+  if (text !== '') console.log(text)
+  process.exitCode = code
 } catch (error) {
   fail(error)
 }

@@ -1,8 +1,9 @@
 /** `session-lock sessions`: who holds what, now. */
-import type { SessionInfo } from '../engine/inspection.ts'
-import { type Command, wholeNumber } from './command.ts'
+import type { SessionsFilter } from '../engine/inspection.ts'
+import { asJson, type Command, type OptionValues, textOf, wholeNumber } from './command.ts'
+import { durationOf } from './duration.ts'
+import { formatSessions } from './session-table.ts'
 import { STORE_HELP, STORE_OPTIONS, withLock } from './store.ts'
-import { type Column, formatDuration, formatTable } from './table.ts'
 
 const DEFAULT_LIMIT = 100
 
@@ -18,7 +19,11 @@ claim takes over), its fencing token, and whether another node waits for it (con
 
 Options:
 ${STORE_HELP}
+  --prospect TEXT       only those of this prospect
+  --device TEXT         only those of this device
+  --node TEXT           only those that this node holds
   --stale               only stale ones
+  --older-than TIME     only those held for at least so long: 30s, 5m, 2h, 1d
   --limit NUMBER        at most so many. Default: ${DEFAULT_LIMIT}
   --json                a JSON array; times as epoch milliseconds by the store's clock
   --help                this text
@@ -26,61 +31,46 @@ ${STORE_HELP}
 Examples:
   npx session-lock sessions --store sqlite:./bot.db
   SESSION_LOCK_URL=mysql://bot:secret@localhost/bot npx session-lock sessions --stale
+  npx session-lock sessions --node web-1-4711 --older-than 1m
   npx session-lock sessions --json | jq -r '.[].prospect'`,
   options: {
     ...STORE_OPTIONS,
+    prospect: { type: 'string' },
+    device: { type: 'string' },
+    node: { type: 'string' },
     stale: { type: 'boolean' },
+    'older-than': { type: 'string' },
     limit: { type: 'string' },
     json: { type: 'boolean' },
   },
   async run(values) {
     const limit = wholeNumber('limit', values['limit'], DEFAULT_LIMIT)
-    const onlyStale = values['stale'] === true
+    const filter = filterOf(values)
     // One more than is shown, to know whether there are more.
-    const filter = { limit: limit + 1, ...(onlyStale && { stale: true }) }
-    const found = await withLock(values, (lock) => lock.sessions(filter))
+    const found = await withLock(values, (lock) => lock.sessions({ ...filter, limit: limit + 1 }))
     const sessions = found.slice(0, limit)
-    if (values['json'] === true) return JSON.stringify(sessions, null, 2)
-    if (sessions.length === 0) return onlyStale ? 'no session is stale' : 'no session is held'
-    const table = formatTable(COLUMNS, cellsOf(sessions, Date.now()), process.stdout.columns)
+    if (values['json'] === true) return asJson(sessions)
+    if (sessions.length === 0) return nothingFor(filter)
+    const table = formatSessions(sessions)
     return found.length > limit ? `${table}\nthere are more; --limit NUMBER shows them` : table
   },
 }
 
-const COLUMNS: readonly Column[] = [
-  { title: 'PROSPECT', least: 8 },
-  { title: 'DEVICE', least: 6 },
-  { title: 'MESSAGES', least: 8 },
-  { title: 'NODE', least: 6 },
-  { title: 'HELD FOR', align: 'right' },
-  { title: 'RENEWED', align: 'right' },
-  { title: 'EXPIRES', align: 'right' },
-  { title: 'TOKEN', align: 'right' },
-  { title: 'CONTENDED' },
-]
-
-function cellsOf(sessions: readonly SessionInfo[], here: number): string[][] {
-  const now = storeTime(sessions, here)
-  return sessions.map((session) => [
-    session.prospect ?? '-',
-    session.device ?? '-',
-    session.messageIds.join(', ') || '-',
-    // A session that was released by force has no owner any more, though its row still names the node.
-    session.owner === null ? 'released by force' : (session.nodeId ?? '-'),
-    formatDuration(now - session.lockedAt),
-    `${formatDuration(now - session.renewedAt)} ago`,
-    session.stale ? 'stale' : `in ${formatDuration(session.expiresAt - now)}`,
-    String(session.fencingToken),
-    session.contended ? 'yes' : '',
-  ])
+function filterOf(values: OptionValues): SessionsFilter {
+  const prospect = textOf(values['prospect'])
+  const device = textOf(values['device'])
+  const nodeId = textOf(values['node'])
+  const heldForMs = durationOf('older-than', values['older-than'])
+  return {
+    ...(values['stale'] === true && { stale: true }),
+    ...(prospect !== undefined && { prospect }),
+    ...(device !== undefined && { device }),
+    ...(nodeId !== undefined && { nodeId }),
+    ...(heldForMs !== undefined && { heldForMs }),
+  }
 }
 
-/**
- * The store's clock, as near as the rows tell: this machine's, but no earlier than anything that has
- * happened and no later than a live lease's end.
- */
-function storeTime(sessions: readonly SessionInfo[], here: number): number {
-  const happened = sessions.map((session) => (session.stale ? session.expiresAt : session.renewedAt))
-  const toCome = sessions.filter((session) => !session.stale).map((session) => session.expiresAt)
-  return Math.max(Math.min(here, ...toCome), ...happened)
+function nothingFor({ stale, ...others }: SessionsFilter): string {
+  if (Object.keys(others).length > 0) return 'no session is held that fits'
+  return stale ? 'no session is stale' : 'no session is held'
 }

@@ -1,9 +1,9 @@
 /** The store that a command looks into. */
 import { existsSync } from 'node:fs'
 import { createSessionLock, type SessionLock } from '../engine/lock.ts'
-import { isStoreUrl } from '../store/open.ts'
-import { StoreError } from '../store/store.ts'
-import { type Command, type OptionValues, UsageError } from './command.ts'
+import { isStoreUrl, openStore } from '../store/open.ts'
+import { type Store, StoreError } from '../store/store.ts'
+import { type Command, type OptionValues, textOf, UsageError } from './command.ts'
 
 /** The options of every command that needs a store. */
 export const STORE_OPTIONS: Command['options'] = {
@@ -11,10 +11,11 @@ export const STORE_OPTIONS: Command['options'] = {
   'table-prefix': { type: 'string' },
 }
 
-const URL_EXAMPLES = 'sqlite:./bot.db or mysql://user:password@host/database'
+const URL_EXAMPLES =
+  'sqlite:./bot.db, mysql://user:password@host/database, postgres://user:password@host/database or redis://host:6379/0'
 
 /** Their part of a command's help. */
-export const STORE_HELP = `  --store URL           ${URL_EXAMPLES}
+export const STORE_HELP = `  --store URL           sqlite:./bot.db, mysql://…, postgres://… or redis://…
                         Default: the environment variable SESSION_LOCK_URL, which keeps
                         a password out of the list of processes
   --table-prefix TEXT   what the tables' names start with. Default: session_lock_`
@@ -23,8 +24,8 @@ export const STORE_HELP = `  --store URL           ${URL_EXAMPLES}
 const STORE_TIMEOUT_MS = 4000
 
 /**
- * Opens a lock on the store that the command line names, hands it to `work`, and closes it. Nothing is
- * changed in the store: no tables are made, nothing is cleaned up, nothing is logged.
+ * Opens a lock on the store that the command line names, hands it to `work`, and closes it. No tables are made,
+ * nothing is cleaned up, nothing is logged.
  *
  * @throws {@link UsageError} where no store is named, or one that cannot be looked into from outside;
  *   {@link StoreError} where it cannot be opened.
@@ -35,7 +36,7 @@ export async function withLock<Value>(
 ): Promise<Value> {
   const lock = createSessionLock({
     store: storeUrl(values),
-    tablePrefix: tablePrefix(values),
+    tablePrefix: textOf(values['table-prefix']),
     migrate: 'off',
     cleanupEveryMs: 0,
     storeTimeoutMs: STORE_TIMEOUT_MS,
@@ -48,12 +49,24 @@ export async function withLock<Value>(
   }
 }
 
-function tablePrefix(values: OptionValues): string | undefined {
-  const prefix = values['table-prefix']
-  return typeof prefix === 'string' ? prefix : undefined
+/** As {@link withLock}, for what must work without tables too. */
+export async function withStore<Value>(values: OptionValues, work: (store: Store) => Promise<Value>): Promise<Value> {
+  const settings = { tablePrefix: tablePrefix(values), timeoutMs: STORE_TIMEOUT_MS }
+  const { store } = await openStore(storeUrl(values), settings)
+  try {
+    return await work(store)
+  } finally {
+    await store.close()
+  }
 }
 
-function storeUrl(values: OptionValues): string {
+/** What the tables' names start with. */
+export function tablePrefix(values: OptionValues): string {
+  return textOf(values['table-prefix']) ?? 'session_lock_'
+}
+
+/** The store's URL, of one that can be looked into. */
+export function storeUrl(values: OptionValues, mayBeMissing = false): string {
   const url = values['store'] ?? process.env['SESSION_LOCK_URL']
   if (typeof url !== 'string' || url === '') {
     throw new UsageError('no store is named: give --store URL, or set SESSION_LOCK_URL')
@@ -65,16 +78,21 @@ function storeUrl(values: OptionValues): string {
     // Its text is not shown: a password may stand in it.
     throw new StoreError('setup', `session-lock: the store's URL must be like ${URL_EXAMPLES}; this one is not`)
   }
-  requireFile(url)
+  if (!mayBeMissing) requireFile(url)
   return url
 }
 
 /** SQLite makes the file it does not find, and a mistyped path would look like an idle bot. */
 function requireFile(url: string): void {
-  const path = /^sqlite:(?:\/\/)?(.*)$/i.exec(url)?.[1]
+  const path = sqlitePath(url)
   if (path === undefined || existsSync(path)) return
   throw new StoreError(
     'setup',
     `session-lock: there is no file ${path}. Give the path of the bot's own file, from here or as a whole`,
   )
+}
+
+/** Of a URL that names an SQLite file. */
+export function sqlitePath(url: string): string | undefined {
+  return /^sqlite:(?:\/\/)?(.*)$/i.exec(url)?.[1]
 }

@@ -1,4 +1,5 @@
-/** Tables and durations, as a terminal shows them. */
+/** Tables, as a terminal shows them. */
+import { type Colour, coloured } from './colour.ts'
 
 /** A column of a table. */
 export interface Column {
@@ -6,6 +7,8 @@ export interface Column {
   readonly align?: 'right'
   /** How narrow it may become where the terminal is too narrow. Absent: its cells are never cut. */
   readonly least?: number
+  /** Whether a cell stands out. */
+  readonly colour?: (cell: string) => Colour | undefined
 }
 
 const GAP = '  '
@@ -43,11 +46,13 @@ function fitWidths(columns: readonly Column[], rows: ReadonlyArray<readonly stri
 }
 
 function formatLine(columns: readonly Column[], widths: readonly number[], cells: readonly string[]): string {
-  const padded = columns.map(({ align }, at) => {
+  const padded = columns.map(({ align, colour }, at) => {
     const width = widths[at] ?? 0
-    const text = shorten(cells[at] ?? '', width)
+    const cell = cells[at] ?? ''
+    const text = shorten(cell, width)
     const padding = ' '.repeat(Math.max(0, width - lengthOf(text)))
-    return align === 'right' ? padding + text : text + padding
+    const shown = coloured(colour?.(cell), text)
+    return align === 'right' ? padding + shown : shown + padding
   })
   return padded.join(GAP).trimEnd()
 }
@@ -65,22 +70,6 @@ function lengthOf(text: string): number {
 }
 
 /** Ids come from strangers: what would move the cursor or turn the line around is made visible instead. */
-function printable(text: string): string {
+export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\ufffd')
-}
-
-const SECOND_MS = 1000
-const MINUTE_MS = 60 * SECOND_MS
-const HOUR_MS = 60 * MINUTE_MS
-const DAY_MS = 24 * HOUR_MS
-
-/** `0.4s`, `12s`, `3m 05s`, `2h 10m`, `4d 03h`. */
-export function formatDuration(durationMs: number): string {
-  const ms = Math.max(0, durationMs)
-  const two = (count: number) => String(Math.floor(count)).padStart(2, '0')
-  if (ms < 10 * SECOND_MS) return `${(Math.floor(ms / 100) / 10).toFixed(1)}s`
-  if (ms < MINUTE_MS) return `${Math.floor(ms / SECOND_MS)}s`
-  if (ms < HOUR_MS) return `${Math.floor(ms / MINUTE_MS)}m ${two((ms % MINUTE_MS) / SECOND_MS)}s`
-  if (ms < DAY_MS) return `${Math.floor(ms / HOUR_MS)}h ${two((ms % HOUR_MS) / MINUTE_MS)}m`
-  return `${Math.floor(ms / DAY_MS)}d ${two((ms % DAY_MS) / HOUR_MS)}h`
 }

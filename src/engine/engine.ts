@@ -16,17 +16,20 @@ import {
 } from '../store/store.ts'
 import type { Transactions } from '../store/transactions.ts'
 import { type Batches, createBatches } from './batches.ts'
-import { createEvents, type Events } from './events.ts'
+import { createEvents, type Events, type StoreCall } from './events.ts'
 import { createHeart, type Heart } from './heart.ts'
 import { createLog, type Log, type LogSubject } from './log.ts'
 import type { ResolvedOptions } from './options.ts'
 import type { Port } from './port.ts'
+import type { Tracing } from './tracing.ts'
 
 export interface Engine {
   readonly options: ResolvedOptions
   readonly port: Port
   readonly log: Log
   readonly events: Events
+  /** Set by whoever traces. */
+  tracing: Tracing | undefined
   /** When leases are renewed, expire, or are held for too long. */
   readonly heart: Heart
   readonly claims: Batches<Claim, ClaimVerdict>
@@ -88,14 +91,34 @@ export function createEngine(options: ResolvedOptions): Engine {
     return opening
   }
 
+  async function timed<Verdict>(
+    call: StoreCall,
+    items: number,
+    write: () => Promise<readonly Verdict[]>,
+  ): Promise<readonly Verdict[]> {
+    const startedAt = port.now()
+    let failed = true
+    try {
+      const verdicts = await write()
+      failed = false
+      return verdicts
+    } finally {
+      events.emit('store_call', { call, items, tookMs: port.now() - startedAt, failed, nodeId: options.nodeId })
+    }
+  }
+
   function batches<Item, Verdict>(
+    call: StoreCall,
     write: (store: Store, items: readonly Item[]) => Promise<readonly Verdict[]>,
     addKeys: (item: Item, keys: string[]) => void,
   ): Batches<Item, Verdict> {
     return createBatches({
       port,
       addKeys,
-      write: async (items) => write(await store(), items),
+      async write(items) {
+        const to = await store()
+        return events.isHeard('store_call') ? timed(call, items.length, () => write(to, items)) : write(to, items)
+      },
       maxItems: options.maxBatch,
       conflictsForMs: options.storeTimeoutMs,
     })
@@ -106,11 +129,13 @@ export function createEngine(options: ResolvedOptions): Engine {
     port,
     log,
     events,
+    tracing: undefined,
     heart,
-    claims: batches<Claim, ClaimVerdict>((to, claims) => to.claim(claims), addClaimKeys),
-    looks: batches<MessageAddress, CompletedMessage | undefined>(lookAt, ({ key }, keys) => keys.push(key)),
-    renewals: batches<Renewal, RenewalVerdict>((to, renewals) => to.renew(renewals), addRowKeys),
+    claims: batches<Claim, ClaimVerdict>('claim', (to, claims) => to.claim(claims), addClaimKeys),
+    looks: batches<MessageAddress, CompletedMessage | undefined>('look', lookAt, ({ key }, keys) => keys.push(key)),
+    renewals: batches<Renewal, RenewalVerdict>('renew', (to, renewals) => to.renew(renewals), addRowKeys),
     settlements: batches<Settlement, SettlementVerdict>(
+      'settle',
       (to, settlements) => to.settle(settlements),
       (settlement, keys) => {
         addRowKeys(settlement, keys)
@@ -118,6 +143,7 @@ export function createEngine(options: ResolvedOptions): Engine {
       },
     ),
     arrivals: batches<Arrival, ArrivalVerdict>(
+      'enqueue',
       (to, arrivals) => requireQueue(to).enqueue(arrivals),
       (arrival, keys) => {
         for (const message of arrival.messages) keys.push(message.key)

@@ -13,6 +13,9 @@ export interface ClaimEvent {
   readonly nodeId: string
 }
 
+/** What a call of the store is for. */
+export type StoreCall = 'claim' | 'look' | 'renew' | 'settle' | 'enqueue'
+
 /** Each event's name and what its listeners are given. */
 export interface LockEvents {
   /** A lease was given. `waitedMs`: from the delivery's arrival. */
@@ -29,6 +32,14 @@ export interface LockEvents {
   failed: ClaimEvent & { readonly heldMs: number; readonly error: unknown }
   /** A holder lost its lease; its signal has aborted. */
   lease_lost: ClaimEvent & { readonly loss: Loss }
+  /** A batch of operations was written, or could not be. `tookMs`: from the call to its answer. */
+  store_call: {
+    readonly call: StoreCall
+    readonly items: number
+    readonly tookMs: number
+    readonly failed: boolean
+    readonly nodeId: string
+  }
   /** A call of the store failed. */
   store_error: {
     readonly during: string

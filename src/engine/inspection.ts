@@ -1,13 +1,9 @@
-/** Looking inside: who holds what, what was handled, and the means to step in. */
-import type { MessageRow, MessageStatus, SessionRow, StoreStats } from '../store/store.ts'
+/** Looking inside: who holds what, and what was handled. */
+import type { QueueDepth } from '../store/queue.ts'
+import type { MessageRow, MessageStatus, SessionRow, Store, StoreStats } from '../store/store.ts'
 import type { Claims } from './claims.ts'
-import { cleanUp, type Removed } from './cleaning.ts'
-import { throughConflicts } from './conflicts.ts'
 import type { Engine } from './engine.ts'
-import { KeyError } from './errors.ts'
-import { partsOfKey } from './keys.ts'
-import { deliveryOf, planDelivery, type RunKey } from './plan.ts'
-import { pause } from './port.ts'
+import { namedSessionKey, partsOfKey } from './keys.ts'
 import type { OutcomeCounts } from './report.ts'
 
 /** A session that is held now. Times are epoch milliseconds by the store's clock. */
@@ -18,6 +14,8 @@ export interface SessionInfo extends SessionRow {
 
 /** What a node knows of itself, beside what the store knows of all. */
 export interface LockStats extends StoreStats {
+  /** What waits in the inbox, on all nodes; null where the store has no queue. */
+  readonly queue: QueueDepth | null
   readonly node: OutcomeCounts & {
     readonly nodeId: string
     /** Deliveries whose handler runs here now. */
@@ -41,17 +39,18 @@ export interface Inspection {
   sessions(filter?: SessionsFilter): Promise<SessionInfo[]>
   /** Messages that were handled, the latest first; those in hand now have the status `processing`. */
   messages(filter?: MessagesFilter): Promise<MessageRow[]>
-  stats(): Promise<LockStats>
   /**
-   * Releases a session by force: its row is marked stale and its owner cleared, so that the holder's
-   * next renewal is refused, its signal aborts, and the next claim takes over. Resolves to the session
-   * as it was, or undefined where nobody holds it.
+   * What is known by this name: a message's id, a prospect, a session's name, or a key. Messages that are known are
+   * the latest 1 000 of it.
    */
-  release(key: RunKey): Promise<SessionInfo | undefined>
-  /** Removes expired messages, and rows abandoned for longer than `maxHoldMs`, in small batches with rests. */
-  cleanup(): Promise<Removed>
-  /** Makes the tables where they are missing; resolves to the migrations it applied. */
-  migrate(): Promise<readonly string[]>
+  find(name: string): Promise<Found>
+  stats(): Promise<LockStats>
+}
+
+/** Everything known by one name. */
+export interface Found {
+  readonly sessions: readonly SessionInfo[]
+  readonly messages: readonly MessageRow[]
 }
 
 export interface SessionsFilter {
@@ -59,38 +58,72 @@ export interface SessionsFilter {
   readonly stale?: boolean
   readonly prospect?: string
   readonly device?: string
+  readonly nodeId?: string
+  /** Held for at least so long, by the store's clock. */
+  readonly heldForMs?: number
   /** At most this many. Default 100. */
   readonly limit?: number
 }
 
 export interface MessagesFilter {
   readonly status?: MessageStatus
+  /** The prospect whose messages they are, or the name of the session. */
+  readonly session?: string
+  /** Handled to an end at or after this, or still in hand: epoch milliseconds by the store's clock. */
+  readonly since?: number
   /** At most this many. Default 100. */
   readonly limit?: number
 }
 
+/** So many rows are looked through for what a store cannot look for. */
 const ALL = 10_000
+const MOST_FOUND = 1000
 
 export function createInspection(engine: Engine, claims: Claims): Inspection {
   async function sessions(filter: SessionsFilter = {}): Promise<SessionInfo[]> {
-    const { prospect, device, limit = 100, stale } = filter
+    const { limit = 100, stale } = filter
     const store = await engine.store()
-    const narrowed = prospect !== undefined || device !== undefined
+    const narrowed = [filter.prospect, filter.device, filter.nodeId, filter.heldForMs].some((one) => one !== undefined)
     const rows = await store.sessions({ limit: narrowed ? ALL : limit, ...(stale !== undefined && { stale }) })
+    const now = storeTime(rows, Date.now())
     return rows
-      .filter((row) => prospect === undefined || row.prospect === prospect)
-      .filter((row) => device === undefined || row.device === device)
+      .filter((row) => fits(row, filter, now))
       .slice(0, limit)
       .map(sessionInfo)
   }
 
-  async function messages({ status, limit = 100 }: MessagesFilter = {}): Promise<MessageRow[]> {
+  async function messages(filter: MessagesFilter = {}): Promise<MessageRow[]> {
+    const { status, limit = 100, session, since } = filter
     const store = await engine.store()
+    const atMost = session === undefined && since === undefined ? limit : ALL
+    const isAsked = (row: MessageRow) =>
+      (session === undefined || sessionNameOf(row) === session) &&
+      (since === undefined || row.finishedAt === null || row.finishedAt >= since)
+    return (await messagesOf(store, status, atMost)).filter(isAsked).slice(0, limit)
+  }
+
+  async function messagesOf(store: Store, status: MessageStatus | undefined, limit: number): Promise<MessageRow[]> {
     const inHand =
       status === undefined || status === 'processing' ? messagesInHand(await store.sessions({ limit })) : []
     const rows = await store.messages({ limit, ...(status !== undefined && { status }) })
     const keys = new Set(inHand.map((row) => row.key))
-    return [...inHand, ...rows.filter((row) => !keys.has(row.key))].slice(0, limit)
+    return [...inHand, ...rows.filter((row) => !keys.has(row.key))]
+  }
+
+  async function find(name: string): Promise<Found> {
+    const store = await engine.store()
+    const held = (await store.sessions({ limit: ALL })).map(sessionInfo).filter((row) => isNamed(row, name))
+    const limit = MOST_FOUND
+    const rows = [
+      ...messagesInHand(held).filter((row) => row.messageId === name || held.some(({ key }) => key === row.sessionKey)),
+      ...(await store.messages({ keys: [name], limit })),
+      ...(await store.messages({ messageIds: [name], limit })),
+      ...(await store.messages({ sessionKeys: sessionKeysOf(name, held), limit })),
+      ...(await messagesOf(store, undefined, ALL)).filter((row) => sessionNameOf(row) === name),
+    ]
+    const found = [...new Map(rows.toReversed().map((row) => [row.key, row])).values()]
+    found.sort((a, b) => (b.finishedAt ?? Number.MAX_VALUE) - (a.finishedAt ?? Number.MAX_VALUE))
+    return { sessions: held, messages: found.slice(0, limit) }
   }
 
   async function stats(): Promise<LockStats> {
@@ -99,6 +132,7 @@ export function createInspection(engine: Engine, claims: Claims): Inspection {
     const written = [claimed.counts(), renewals.counts(), settlements.counts()]
     return {
       ...(await store.stats()),
+      queue: (await store.queue?.depth()) ?? null,
       node: {
         nodeId: engine.options.nodeId,
         ...claims.counts(),
@@ -109,33 +143,53 @@ export function createInspection(engine: Engine, claims: Claims): Inspection {
     }
   }
 
-  async function release(key: RunKey): Promise<SessionInfo | undefined> {
-    const rows = planDelivery(deliveryOf(key), engine.options.scope).parts.flatMap((part) => part.rows)
-    if (rows.length === 0) throw new KeyError('key', 'names nothing: give prospect (and device), session, or messageId')
-    const store = await engine.store()
-    const [released] = await throughConflicts(engine.port, engine.options.storeTimeoutMs, () =>
-      store.release(rows.map((row) => row.key)),
-    )
-    if (!released) return undefined
-    const info = sessionInfo(released)
-    const { prospect, device, owner, messageIds, nodeId } = info
-    const names = [prospect, device].filter((name) => name !== null)
-    engine.log.releasedByForce({ names: [names.join(' · ')], messageIds, owner: owner ?? '' }, nodeId)
-    return info
-  }
-
-  async function cleanup(): Promise<Removed> {
-    const { port } = engine
-    return cleanUp(engine, await engine.store(), async (forMs) => {
-      await pause(port, forMs, 'awaited')
-      return true
-    })
-  }
-
-  return { sessions, messages, stats, release, cleanup, migrate: async () => (await engine.store()).migrate() }
+  return { sessions, messages, find, stats }
 }
 
-function sessionInfo(row: SessionRow): SessionInfo {
+function fits(row: SessionRow, { prospect, device, nodeId, heldForMs }: SessionsFilter, now: number): boolean {
+  return (
+    (prospect === undefined || row.prospect === prospect) &&
+    (device === undefined || row.device === device) &&
+    (nodeId === undefined || row.nodeId === nodeId) &&
+    (heldForMs === undefined || now - row.lockedAt >= heldForMs)
+  )
+}
+
+/** By whatever people may call it. */
+function isNamed({ key, prospect, messageIds, messageKeys }: SessionInfo, name: string): boolean {
+  return [key, prospect].includes(name) || nameInKey(key) === name || [...messageIds, ...messageKeys].includes(name)
+}
+
+function sessionKeysOf(name: string, held: readonly SessionRow[]): string[] {
+  return [...new Set([name, namedSessionKey(name), ...held.map(({ key }) => key)])]
+}
+
+/** Who a message's session is: its prospect, or the session's own name; null where it has none that can be read. */
+export function sessionNameOf({ sessionKey }: Pick<MessageRow, 'sessionKey'>): string | null {
+  return sessionKey === null ? null : nameInKey(sessionKey)
+}
+
+/** Of a session's key; null of a message's, which is held under its own. */
+function nameInKey(key: string): string | null {
+  return /^[sn]:/.test(key) ? (partsOfKey(key)?.at(-1) ?? null) : null
+}
+
+/**
+ * The store's clock, as near as the rows tell: this machine's, but no earlier than anything that has
+ * happened and no later than a live lease's end.
+ */
+export function storeTime(rows: readonly SessionRow[], here: number): number {
+  let soonest = here
+  let latest = Number.NEGATIVE_INFINITY
+  for (const { stale, expiresAt, renewedAt } of rows) {
+    if (!stale) soonest = Math.min(soonest, expiresAt)
+    latest = Math.max(latest, stale ? expiresAt : renewedAt)
+  }
+  return Math.max(soonest, latest)
+}
+
+/** A row of the table as people see it. */
+export function sessionInfo(row: SessionRow): SessionInfo {
   return { ...row, messageIds: row.messageKeys.map(messageIdOf) }
 }
 
@@ -160,6 +214,8 @@ function messagesInHand(rows: readonly SessionRow[]): MessageRow[] {
         fencingToken: row.fencingToken,
         attempts: 0,
         lastError: null,
+        receivedAt: null,
+        startedAt: row.lockedAt,
         finishedAt: null,
         expiresAt: row.expiresAt,
       }

@@ -12,7 +12,9 @@ import { createInspection, type Inspection } from './inspection.ts'
 import type { Lease } from './lease.ts'
 import { type ResolvedOptions, resolveOptions, type SessionLockOptions } from './options.ts'
 import { deliveryOf, type RunKey } from './plan.ts'
+import type { OutcomeCounts } from './report.ts'
 import { trackHandlers } from './running.ts'
+import { createSteering, type Steering } from './steering.ts'
 
 /** What `lock.run` resolves to. */
 export type RunResult<Value> =
@@ -32,7 +34,7 @@ export type RunResult<Value> =
  * A lock over one store. Make it with {@link createSessionLock}. `Tx`: what `lease.tx` is, where the strategy is
  * `transaction`.
  */
-export interface SessionLock<Tx = TransactionClient | undefined> extends Inspection {
+export interface SessionLock<Tx = TransactionClient | undefined> extends Inspection, Steering {
   /** The options with every default filled in. */
   readonly options: ResolvedOptions
   readonly log: Logger
@@ -57,6 +59,8 @@ export interface SessionLock<Tx = TransactionClient | undefined> extends Inspect
   ): Promise<RunResult<Value>>
   /** Claims a whole delivery: what the middleware of every framework is built on. */
   claim(delivery: Delivery, options?: WaitOptions): Promise<DeliveryOutcome>
+  /** What this node has done, and how much it has in hand; asks nobody. */
+  counts(): OutcomeCounts & { readonly waiting: number; readonly holding: number }
   /** Opens the store and makes its tables now, rather than at the first claim. Rejects with a {@link StoreError}. */
   ready(): Promise<void>
   on<Name extends EventName>(name: Name, listener: Listener<Name>): SessionLock
@@ -163,10 +167,14 @@ export function createLock(options: SessionLockOptions): SessionLock {
     options: resolved,
     log: resolved.logger,
     run,
-    claim: (delivery, { lockWaitMs = resolved.lockWaitMs, answerWithinMs } = {}) =>
-      claims.claim(delivery, lockWaitMs, answerWithinMs),
+    claim(delivery, { lockWaitMs = resolved.lockWaitMs, answerWithinMs } = {}) {
+      if (!engine.tracing) return claims.claim(delivery, lockWaitMs, answerWithinMs)
+      return engine.tracing.claim(delivery.provider, () => claims.claim(delivery, lockWaitMs, answerWithinMs))
+    },
+    counts: claims.counts,
     ready: async () => void (await engine.store()),
     ...createInspection(engine, claims),
+    ...createSteering(engine),
     on(name, listener) {
       engine.events.on(name, listener)
       return lock

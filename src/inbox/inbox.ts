@@ -2,10 +2,10 @@
 import type { Delivery } from '../engine/delivery.ts'
 import { type Engine, requireQueue } from '../engine/engine.ts'
 import { ClosedError, OptionsError } from '../engine/errors.ts'
-import { namedSessionKey, partsOfKey } from '../engine/keys.ts'
 import { engineOf } from '../engine/lock.ts'
-import type { QueueDepth, Requeued } from '../store/queue.ts'
-import type { MessageRow, MessageStatus } from '../store/store.ts'
+import { requeued } from '../engine/steering.ts'
+import type { QueueDepth } from '../store/queue.ts'
+import type { MessageRow } from '../store/store.ts'
 import { arrivalOf } from './arrivals.ts'
 import { type InboxOptions, resolveInboxOptions } from './options.ts'
 import { type Page, type Poller, type PollOptions, startPoller } from './poller.ts'
@@ -67,7 +67,7 @@ export interface Inbox {
   stats(): Promise<InboxStats>
 }
 
-/** So many rows are looked through for an id. */
+/** So many rows are looked through for a replay. */
 const MOST_ROWS = 10_000
 
 /**
@@ -97,14 +97,16 @@ export function createInbox(options: InboxOptions): Inbox {
     return 'queued'
   }
 
-  async function rowsOf(status: MessageStatus, fits: (row: MessageRow) => boolean): Promise<MessageRow[]> {
+  async function replay({ limit = 1000, ...filter }: ReplayFilter): Promise<number> {
     const store = await engine.store()
-    return (await store.messages({ status, limit: MOST_ROWS })).filter(fits)
+    const completed = await store.messages({ status: 'completed', limit: MOST_ROWS })
+    const rows = completed.filter((row) => fitsFilter(row, filter)).slice(0, limit)
+    return rows.length === 0 ? 0 : requireQueue(store).requeue(rows.map(requeued), 'completed')
   }
 
-  async function requeue(rows: readonly MessageRow[], from: 'dead' | 'completed'): Promise<number> {
-    if (rows.length === 0) return 0
-    const found = await requireQueue(await engine.store()).requeue(rows.map(requeued), from)
+  /** There may be work now. */
+  async function waking(change: Promise<number>): Promise<number> {
+    const found = await change
     if (found > 0) worker.wake()
     return found
   }
@@ -119,23 +121,9 @@ export function createInbox(options: InboxOptions): Inbox {
     async stop() {
       await Promise.all([worker.stop(), ...[...pollers].map((poller) => poller.stop())])
     },
-    retry: async (...ids) => requeue(await rowsOf('dead', (row) => isOne(row, ids)), 'dead'),
-    async discard(...ids) {
-      const rows = [
-        ...(await rowsOf('dead', (row) => isOne(row, ids))),
-        ...(await rowsOf('queued', (row) => isOne(row, ids))),
-      ]
-      if (rows.length === 0) return 0
-      const queue = requireQueue(await engine.store())
-      const found = await queue.discard(
-        rows.map(({ key }) => key),
-        resolved.completedRetentionMs,
-      )
-      worker.wake()
-      return found
-    },
-    replay: async ({ limit = 1000, ...filter }) =>
-      requeue((await rowsOf('completed', (row) => fitsFilter(row, filter))).slice(0, limit), 'completed'),
+    retry: (...ids) => waking(lock.retry(...ids)),
+    discard: (...ids) => waking(lock.discard(...ids)),
+    replay: (filter) => waking(replay(filter)),
     poll(polling) {
       const poller = startPoller(
         engine,
@@ -182,11 +170,4 @@ function fitsFilter(row: MessageRow, { ids, provider, device, since, until }: Re
     (since === undefined || at >= since) &&
     (until === undefined || at < until)
   )
-}
-
-/** A session's key says who it is, unless it was too long to be kept as it is. */
-function requeued({ key, sessionKey, device }: MessageRow): Requeued {
-  const row = sessionKey ?? key
-  const parts = row.startsWith('s:') || row.startsWith(namedSessionKey('').slice(0, 2)) ? partsOfKey(row) : undefined
-  return { key, row: { key: row, prospect: parts?.at(-1) ?? null, device } }
 }

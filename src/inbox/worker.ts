@@ -174,7 +174,8 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
     })
   }
 
-  async function handle(taken: Taken, { hold, newer }: Run): Promise<void> {
+  async function handle(taken: Taken, { hold: live, newer }: Run): Promise<void> {
+    const hold = engine.tracing ? engine.tracing.hold(taken.messages[0]?.provider ?? '', live) : live
     const [lease] = hold.leases as [Lease]
     let result: HandlerResult = { status: 'completed' }
     try {

@@ -24,6 +24,7 @@ import type {
   MessageRef,
   MessageStatus,
   PartVerdict,
+  ReleaseOptions,
   Renewal,
   RenewalVerdict,
   SessionRow,
@@ -135,9 +136,14 @@ export function settleRows(tables: Tables, settlement: Settlement, now: number):
 }
 
 /** Marks a row stale and clears its owner. Returns it as it was. */
-export function releaseRow(tables: Tables, key: string, now: number): SessionRow | undefined {
+export function releaseRow(
+  tables: Tables,
+  key: string,
+  { onlyStale = false }: ReleaseOptions,
+  now: number,
+): SessionRow | undefined {
   const row = tables.session(key)
-  if (!row) return undefined
+  if (!row || (onlyStale && (row.owner === null || row.expiresAt > now))) return undefined
   tables.putSession({ ...row, owner: null, expiresAt: Math.min(row.expiresAt, now) })
   return toSessionRow(row, now)
 }
@@ -213,6 +219,7 @@ function settleMessage(
     attempts: (before?.attempts ?? 0) + 1,
     lastError: errorText(settlement.error),
     response: settlement.response,
+    receivedAt: before?.receivedAt ?? null,
     startedAt,
     finishedAt: now,
     expiresAt: isKept(settlement) ? null : now + (message.retentionMs ?? settlement.retentionMs),

@@ -69,9 +69,9 @@ export function memoryStore(settings: MemorySettings = {}): Store {
       for (let index = 0; index < settlements.length; index++) dropExpired(messages, at)
       return settlements.map((settlement) => settleRows(tables, settlement, at))
     },
-    async release(rowKeys) {
+    async release(rowKeys, how = {}) {
       const at = now()
-      return rowKeys.map((key) => releaseRow(tables, key, at)).filter((row) => row !== undefined)
+      return rowKeys.map((key) => releaseRow(tables, key, how, at)).filter((row) => row !== undefined)
     },
     sessions: async (filter) => listSessions(sessions, filter, now()),
     async messages(filter) {
@@ -119,6 +119,7 @@ function isExpired(message: StoredMessage, now: number): boolean {
 
 function listSessions(sessions: Map<string, StoredSession>, filter: SessionFilter, now: number): SessionRow[] {
   return chosen(sessions, filter.keys)
+    .filter((row) => filter.keys !== undefined || row.owner !== null)
     .map((row) => toSessionRow(row, now))
     .filter((row) => filter.stale === undefined || row.stale === filter.stale)
     .sort((a, b) => a.lockedAt - b.lockedAt)
@@ -128,6 +129,8 @@ function listSessions(sessions: Map<string, StoredSession>, filter: SessionFilte
 function listMessages(messages: Map<string, StoredMessage>, filter: MessageFilter): MessageRow[] {
   return chosen(messages, filter.keys)
     .filter((row) => filter.status === undefined || row.status === filter.status)
+    .filter((row) => filter.messageIds === undefined || filter.messageIds.includes(row.messageId))
+    .filter((row) => filter.sessionKeys === undefined || filter.sessionKeys.includes(row.sessionKey ?? ''))
     .sort((a, b) => (b.finishedAt ?? 0) - (a.finishedAt ?? 0))
     .slice(0, filter.limit)
     .map(toMessageRow)
@@ -145,16 +148,18 @@ function countRows(
 ): StoreStats {
   const nodes = new Map<string, { nodeId: string; sessions: number; stale: number }>()
   let staleSessions = 0
+  let held = 0
   for (const row of sessions.values()) {
+    if (row.owner === null || row.nodeId === null) continue
     const stale = row.expiresAt <= now ? 1 : 0
+    held += 1
     staleSessions += stale
-    if (row.nodeId === null) continue
     const node = nodes.get(row.nodeId) ?? { nodeId: row.nodeId, sessions: 0, stale: 0 }
     nodes.set(row.nodeId, { nodeId: row.nodeId, sessions: node.sessions + 1, stale: node.stale + stale })
   }
   const counts: Record<MessageStatus, number> = { queued: 0, processing: 0, completed: 0, failed: 0, dead: 0 }
   for (const message of messages.values()) counts[message.status]++
-  return { sessions: sessions.size, staleSessions, messages: counts, nodes: [...nodes.values()] }
+  return { sessions: held, staleSessions, messages: counts, nodes: [...nodes.values()] }
 }
 
 function cleanUp(

@@ -14,6 +14,13 @@ import { StoreError } from './store.ts'
 /** The databases that have tables. */
 export type Dialect = 'mysql' | 'postgres' | 'sqlite'
 
+/** The tables are missing, or of another version than this code's. */
+export class SchemaError extends StoreError {
+  constructor(message: string) {
+    super('setup', message)
+  }
+}
+
 /** One file of `sql/<dialect>/`. */
 export interface Migration {
   /** The number that the file's name starts with. */
@@ -62,8 +69,7 @@ export function pending(migrations: readonly Migration[], appliedVersions: reado
   const known = Math.max(0, ...migrations.map((migration) => migration.version))
   const newest = Math.max(0, ...appliedVersions)
   if (newest > known) {
-    throw new StoreError(
-      'setup',
+    throw new SchemaError(
       `session-lock: the tables are of version ${newest}, and this release knows versions up to ${known}. ` +
         'Install the release of session-lock that made them, or a later one.',
     )
@@ -79,9 +85,8 @@ export function requireApplied(
 ): void {
   const missing = pending(migrations, appliedVersions).map((migration) => `sql/${dialect}/${migration.name}.sql`)
   if (missing.length === 0) return
-  throw new StoreError(
-    'setup',
-    `session-lock: the tables are missing or of an older version. Set the option migrate: 'auto', ` +
+  throw new SchemaError(
+    `session-lock: the tables are missing or of an older version. Run "session-lock migrate", set the option migrate: 'auto', ` +
       `call lock.migrate(), or run by hand: ${missing.join(', ')}`,
   )
 }

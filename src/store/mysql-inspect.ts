@@ -82,8 +82,7 @@ function sessionRow(row: Row): SessionRow {
 /** The session table, the longest held first. */
 export async function listSessions(query: Query, names: TableNames, filter: SessionFilter): Promise<SessionRow[]> {
   if (filter.keys?.length === 0) return []
-  const conditions = ['TRUE']
-  if (filter.keys) conditions.push('session_key IN (?)')
+  const conditions = [filter.keys ? 'session_key IN (?)' : 'owner IS NOT NULL']
   if (filter.stale !== undefined) conditions.push(`expires_at ${filter.stale ? '<=' : '>'} SYSDATE(6)`)
   return readSessions(query, {
     sql: `SELECT ${SESSION_COLUMNS} FROM ${names.sessions} WHERE ${conditions.join(' AND ')}
@@ -94,12 +93,20 @@ export async function listSessions(query: Query, names: TableNames, filter: Sess
 
 /** The message table, the latest first. */
 export async function listMessages(query: Query, names: TableNames, filter: MessageFilter): Promise<MessageRow[]> {
-  if (filter.keys?.length === 0) return []
+  if ([filter.keys, filter.messageIds, filter.sessionKeys].some((wanted) => wanted?.length === 0)) return []
   const conditions = ['TRUE']
   const values: unknown[] = []
   if (filter.keys) {
     conditions.push('message_key IN (?)')
     values.push(filter.keys)
+  }
+  if (filter.messageIds) {
+    conditions.push('message_id IN (?)')
+    values.push(filter.messageIds)
+  }
+  if (filter.sessionKeys) {
+    conditions.push('session_key IN (?)')
+    values.push(filter.sessionKeys)
   }
   if (filter.status) {
     conditions.push('status = ?')
@@ -107,7 +114,7 @@ export async function listMessages(query: Query, names: TableNames, filter: Mess
   }
   const { rows } = await query({
     sql: `SELECT message_key, provider, id_device, message_id, session_key, status, owner, node_id, fencing_token,
-      attempts, last_error, ${micros('finished_at')}, ${micros('expires_at')}
+      attempts, last_error, ${micros('received_at')}, ${micros('started_at')}, ${micros('finished_at')}, ${micros('expires_at')}
       FROM ${names.messages} WHERE ${conditions.join(' AND ')} ORDER BY finished_at DESC LIMIT ?`,
     values: [...values, filter.limit],
   })
@@ -115,8 +122,8 @@ export async function listMessages(query: Query, names: TableNames, filter: Mess
 }
 
 function messageRow(row: Row): MessageRow {
-  const [key, provider, device, id, sessionKey, status, owner, nodeId, token, attempts, error, finishedAt, expiresAt] =
-    row
+  const [key, provider, device, id, sessionKey, status, owner, nodeId, token, attempts, error] = row
+  const [receivedAt, startedAt, finishedAt, expiresAt] = row.slice(11)
   return {
     key: text(key),
     provider: text(provider),
@@ -129,6 +136,8 @@ function messageRow(row: Row): MessageRow {
     fencingToken: integerOrNull(token),
     attempts: integer(attempts),
     lastError: textOrNull(error),
+    receivedAt: millisecondsOrNull(receivedAt),
+    startedAt: millisecondsOrNull(startedAt),
     finishedAt: millisecondsOrNull(finishedAt),
     expiresAt: millisecondsOrNull(expiresAt),
   }
@@ -138,7 +147,7 @@ function messageRow(row: Row): MessageRow {
 export async function countRows(query: Query, names: TableNames): Promise<StoreStats> {
   const byNode = await query({
     sql: `SELECT node_id, COUNT(*), COALESCE(SUM(expires_at <= SYSDATE(6)), 0) FROM ${names.sessions}
-      GROUP BY node_id ORDER BY node_id`,
+      WHERE owner IS NOT NULL GROUP BY node_id ORDER BY node_id`,
     values: [],
   })
   const byStatus = await query({ sql: `SELECT status, COUNT(*) FROM ${names.messages} GROUP BY status`, values: [] })

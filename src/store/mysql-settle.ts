@@ -16,7 +16,7 @@ import {
   writeMessages,
 } from './mysql-statements.ts'
 import { integer, text, textOrNull } from './mysql-values.ts'
-import type { Renewal, RenewalVerdict, SessionRow, Settlement, SettlementVerdict } from './store.ts'
+import type { ReleaseOptions, Renewal, RenewalVerdict, SessionRow, Settlement, SettlementVerdict } from './store.ts'
 
 /** What was found under a key: in whose hands it is, and, of a row, whether somebody waits for it. */
 type Hands = ReadonlyMap<
@@ -108,9 +108,15 @@ function isSettledAlready(settlement: Settlement, handlers: Hands): boolean {
 }
 
 /** Marks the rows stale and clears their owner. Returns them as they were. */
-export async function releaseBatch(query: Query, names: TableNames, rowKeys: readonly string[]): Promise<SessionRow[]> {
+export async function releaseBatch(
+  query: Query,
+  names: TableNames,
+  rowKeys: readonly string[],
+  { onlyStale = false }: ReleaseOptions,
+): Promise<SessionRow[]> {
   if (rowKeys.length === 0) return []
-  const rows = await readSessions(query, lockSessions(names, rowKeys))
+  const locked = await readSessions(query, lockSessions(names, rowKeys))
+  const rows = onlyStale ? locked.filter(({ owner, stale }) => stale && owner !== null) : locked
   const found = new Map(rows.map((row) => [row.key, row]))
   if (found.size > 0) await query(markReleased(names, [...found.keys()]))
   return rowKeys.map((key) => found.get(key)).filter((row) => row !== undefined)

@@ -4,6 +4,7 @@ import { connectWithinMs } from './limit.ts'
 import { readMigrations, requireApplied, requireTablePrefix } from './migrate.ts'
 import { claimBatch } from './mysql-claim.ts'
 import { createLink, type MysqlPool, poolSource, type Query, type Source, urlSource } from './mysql-connection.ts'
+import { examine } from './mysql-examine.ts'
 import { cleanUp, countRows, listMessages, listSessions, look } from './mysql-inspect.ts'
 import { appliedVersions, applyMigrations } from './mysql-migrate.ts'
 import { mysqlQueue } from './mysql-queue.ts'
@@ -60,11 +61,12 @@ function storeOn(source: Source, handlers: Source, { tablePrefix, timeoutMs }: S
     look: (messages) => askFor((query) => look(query, names, messages)),
     renew: (renewals) => holdBy((query) => renewBatch(query, names, renewals)),
     settle: (settlements) => holdBy((query) => settleBatch(query, names, settlements)),
-    release: (rowKeys) => holdBy((query) => releaseBatch(query, names, rowKeys)),
+    release: (rowKeys, how = {}) => holdBy((query) => releaseBatch(query, names, rowKeys, how)),
     sessions: (filter) => askFor((query) => listSessions(query, names, filter)),
     messages: (filter) => askFor((query) => listMessages(query, names, filter)),
     stats: () => askFor((query) => countRows(query, names)),
     cleanup: (options) => holdBy((query) => cleanUp(query, names, options)),
+    examine: async () => examine(askFor, await migrations()),
     queue: mysqlQueue(names, askFor, holdBy),
     transactions,
     async close() {

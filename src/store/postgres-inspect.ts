@@ -71,7 +71,7 @@ export function sessionRow(answer: SessionAnswer): SessionRow {
 export async function listSessions(query: Query, names: Names, filter: SessionFilter): Promise<SessionRow[]> {
   const rows = await query({
     sql: `SELECT ${names.prefix}session_row(held) FROM ${names.sessions} AS held
-      WHERE ($1::bytea[] IS NULL OR session_key = ANY ($1))
+      WHERE (session_key = ANY ($1) OR ($1::bytea[] IS NULL AND owner IS NOT NULL))
         AND ($2::boolean IS NULL OR (expires_at <= clock_timestamp()) = $2)
       ORDER BY locked_at LIMIT $3`,
     values: [filter.keys?.map(bytes) ?? null, filter.stale ?? null, filter.limit],
@@ -85,11 +85,19 @@ export async function listMessages(query: Query, names: Names, filter: MessageFi
   const rows = await query({
     sql: `SELECT json_build_array(convert_from(message_key, 'UTF8'), provider, id_device, message_id,
         convert_from(session_key, 'UTF8'), status, owner, node_id, fencing_token, attempts, last_error,
-        ${micros}(finished_at), ${micros}(expires_at))
+        ${micros}(received_at), ${micros}(started_at), ${micros}(finished_at), ${micros}(expires_at))
       FROM ${names.messages}
       WHERE ($1::bytea[] IS NULL OR message_key = ANY ($1)) AND ($2::text IS NULL OR status = $2)
+        AND ($4::text[] IS NULL OR message_id = ANY ($4))
+        AND ($5::bytea[] IS NULL OR session_key = ANY ($5))
       ORDER BY finished_at DESC NULLS LAST LIMIT $3`,
-    values: [filter.keys?.map(bytes) ?? null, filter.status ?? null, filter.limit],
+    values: [
+      filter.keys?.map(bytes) ?? null,
+      filter.status ?? null,
+      filter.limit,
+      filter.messageIds ?? null,
+      filter.sessionKeys?.map(bytes) ?? null,
+    ],
   })
   return rows.map(([row]) => messageRow(JSON.parse(row ?? '') as MessageAnswer))
 }
@@ -106,6 +114,8 @@ type MessageAnswer = readonly [
   token: number | null,
   attempts: number,
   error: string | null,
+  receivedAt: number | null,
+  startedAt: number | null,
   finishedAt: number | null,
   expiresAt: number | null,
 ]
@@ -113,7 +123,7 @@ type MessageAnswer = readonly [
 function messageRow(answer: MessageAnswer): MessageRow {
   const [key, provider, device, messageId, sessionKey, status, owner, nodeId, fencingToken, attempts, lastError] =
     answer
-  const [finishedAt, expiresAt] = answer.slice(11) as [number | null, number | null]
+  const [receivedAt, startedAt, finishedAt, expiresAt] = answer.slice(11) as Array<number | null>
   return {
     key,
     provider,
@@ -126,8 +136,10 @@ function messageRow(answer: MessageAnswer): MessageRow {
     fencingToken,
     attempts,
     lastError,
-    finishedAt: millisecondsOrNull(finishedAt),
-    expiresAt: millisecondsOrNull(expiresAt),
+    receivedAt: millisecondsOrNull(receivedAt ?? null),
+    startedAt: millisecondsOrNull(startedAt ?? null),
+    finishedAt: millisecondsOrNull(finishedAt ?? null),
+    expiresAt: millisecondsOrNull(expiresAt ?? null),
   }
 }
 
@@ -135,7 +147,7 @@ function messageRow(answer: MessageAnswer): MessageRow {
 export async function countRows(query: Query, names: Names): Promise<StoreStats> {
   const rows = await query({
     sql: `SELECT 'node', node_id, count(*), count(*) FILTER (WHERE expires_at <= clock_timestamp())
-        FROM ${names.sessions} GROUP BY node_id
+        FROM ${names.sessions} WHERE owner IS NOT NULL GROUP BY node_id
       UNION ALL SELECT 'status', status, count(*), 0 FROM ${names.messages} GROUP BY status`,
   })
   const nodes: Array<StoreStats['nodes'][number]> = []

@@ -3,7 +3,15 @@ import type { Query } from './postgres-connection.ts'
 import { type SessionAnswer, sessionRow } from './postgres-inspect.ts'
 import { bytes, type Names, toMicros } from './postgres-values.ts'
 import { errorText, isKept, readableText, settledStatus } from './rows.ts'
-import type { Renewal, RenewalVerdict, RowHeld, SessionRow, Settlement, SettlementVerdict } from './store.ts'
+import type {
+  ReleaseOptions,
+  Renewal,
+  RenewalVerdict,
+  RowHeld,
+  SessionRow,
+  Settlement,
+  SettlementVerdict,
+} from './store.ts'
 
 /** Renews every row that is still its owner's. */
 export async function renewBatch(
@@ -112,11 +120,12 @@ export async function releaseBatch(
   { prefix }: Names,
   lockWaitMs: number,
   rowKeys: readonly string[],
+  { onlyStale = false }: ReleaseOptions,
 ): Promise<SessionRow[]> {
   if (rowKeys.length === 0) return []
   const [answer] = await query({
-    sql: `SELECT ${prefix}release($1::integer, $2::bytea[])`,
-    values: [lockWaitMs, rowKeys.map(bytes)],
+    sql: `SELECT ${prefix}release($1::integer, $2::bytea[], $3::boolean)`,
+    values: [lockWaitMs, rowKeys.map(bytes), onlyStale],
   })
   const rows = (JSON.parse(answer?.[0] ?? '') as SessionAnswer[]).map(sessionRow)
   const found = new Map(rows.map((row) => [row.key, row]))

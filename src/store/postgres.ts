@@ -4,6 +4,7 @@ import { connectWithinMs } from './limit.ts'
 import { readMigrations, requireApplied, requireTablePrefix } from './migrate.ts'
 import { claimBatch } from './postgres-claim.ts'
 import { createLink, type PostgresPool, poolSource, type Query, type Source, urlSource } from './postgres-connection.ts'
+import { examine } from './postgres-examine.ts'
 import { cleanUp, countRows, listMessages, listSessions, look } from './postgres-inspect.ts'
 import { type Listener, listenForReleases } from './postgres-listen.ts'
 import { appliedVersions, migrateTables } from './postgres-migrate.ts'
@@ -69,11 +70,15 @@ function storeOn(source: Source, handlers: Source, { tablePrefix, timeoutMs }: S
     look: (messages) => askFor((query) => look(query, names, messages)),
     renew: (renewals) => holdBy((query) => renewBatch(query, names, lockWaitMs, renewals)),
     settle: (settlements) => holdBy((query) => settleBatch(query, names, lockWaitMs, settlements)),
-    release: (rowKeys) => holdBy((query) => releaseBatch(query, names, lockWaitMs, rowKeys)),
+    release: (rowKeys, how = {}) => holdBy((query) => releaseBatch(query, names, lockWaitMs, rowKeys, how)),
     sessions: (filter) => askFor((query) => listSessions(query, names, filter)),
     messages: (filter) => askFor((query) => listMessages(query, names, filter)),
     stats: () => askFor((query) => countRows(query, names)),
     cleanup: (options) => holdBy((query) => cleanUp(query, names, options)),
+    examine: async () => {
+      const migrations = await readMigrations('postgres', tablePrefix)
+      return examine((sql, values = []) => askFor((query) => query({ sql, values })), tablePrefix, migrations)
+    },
     listen(released) {
       listener ??= listenForReleases(source, tablePrefix, limits.connectMs, released)
     },

@@ -1,7 +1,7 @@
 /** Whether a URL or a client leads to one server or to a cluster shows when it is first asked. */
 import { startLimit } from './limit.ts'
 import { openCluster } from './redis-cluster.ts'
-import type { Source } from './redis-connection.ts'
+import type { Send, Source } from './redis-connection.ts'
 import { type Place, type PlaceSettings, serverPlace } from './redis-place.ts'
 import { isOfCluster, requireServer } from './redis-prepare.ts'
 import { StoreError } from './store.ts'
@@ -11,6 +11,8 @@ export interface Finder {
   found(): Place | undefined
   /** Rejects with a {@link StoreError} where it cannot be found now, or will not do; the next call tries anew. */
   find(until: number): Promise<Place>
+  /** Asks the server that was named, whatever it is like. */
+  askSeed<Value>(work: (send: Send) => Promise<Value>, until: number): Promise<Value>
   close(): Promise<void>
 }
 
@@ -39,6 +41,7 @@ export function createFinder(seeds: readonly Source[], isCluster: boolean, setti
 
   return {
     found: () => place,
+    askSeed: (work, until) => server.atMark(work, until),
     async find(until) {
       if (closed) throw new StoreError('unreachable', `session-lock: the store ${seed.name} is closed`)
       finding ??= search(until).finally(() => {

@@ -16,13 +16,21 @@ import type {
 /** So many values are read by one script: the server does nothing else meanwhile. */
 const READ_AT_ONCE = 500
 
+/** So many messages are looked through for an id or a session. */
+const LOOKED_THROUGH = 10_000
+
 /** What is held now, the longest held first. Reads all that is held, which is as much as the bots have in hand. */
 export async function listSessions(buckets: Buckets, filter: SessionFilter): Promise<SessionRow[]> {
-  const rows = filter.keys ? await rowsOf(buckets, filter.keys) : await allRows(buckets)
+  const rows = filter.keys ? await rowsOf(buckets, filter.keys) : await heldRows(buckets)
   return rows
     .filter((row) => filter.stale === undefined || row.stale === filter.stale)
     .sort((a, b) => a.lockedAt - b.lockedAt)
     .slice(0, filter.limit)
+}
+
+/** Without those that were released by force. */
+async function heldRows(buckets: Buckets): Promise<SessionRow[]> {
+  return (await allRows(buckets)).filter(({ owner }) => owner !== null)
 }
 
 async function rowsOf(buckets: Buckets, keys: readonly string[]): Promise<SessionRow[]> {
@@ -67,13 +75,22 @@ export async function listMessages(buckets: Buckets, filter: MessageFilter): Pro
   // A key alone does not tell where a message is at home.
   const found = keys
     ? await everywhere(buckets, (run) => readByKey(run, 'messages', keys))
-    : await Promise.all([...(await latest(buckets, filter))].map(([bucket, some]) => messagesAt(buckets, bucket, some)))
+    : await Promise.all(
+        [...(await latest(buckets, withRoom(filter)))].map(([bucket, some]) => messagesAt(buckets, bucket, some)),
+      )
   return found
     .flat()
     .map(messageRow)
     .filter((row) => filter.status === undefined || row.status === filter.status)
+    .filter((row) => filter.messageIds === undefined || filter.messageIds.includes(row.messageId))
+    .filter((row) => filter.sessionKeys === undefined || filter.sessionKeys.includes(row.sessionKey ?? ''))
     .sort((a, b) => (b.finishedAt ?? 0) - (a.finishedAt ?? 0))
     .slice(0, filter.limit)
+}
+
+/** What no set is ordered by is looked for among the latest. */
+function withRoom(filter: MessageFilter): MessageFilter {
+  return filter.messageIds || filter.sessionKeys ? { ...filter, limit: Math.max(filter.limit, LOOKED_THROUGH) } : filter
 }
 
 interface Latest {
@@ -118,6 +135,8 @@ function messageRow(reply: Reply): MessageRow {
     fencingToken: typeof token === 'number' ? token : null,
     attempts: integer(attempts),
     lastError: textOrNull(error),
+    receivedAt: null,
+    startedAt: null,
     finishedAt: milliseconds(finishedAt),
     expiresAt: milliseconds(finishedAt) + integer(retentionMs),
   }
@@ -125,7 +144,7 @@ function messageRow(reply: Reply): MessageRow {
 
 /** Counts both; messages without reading them. */
 export async function countRows(buckets: Buckets): Promise<StoreStats> {
-  const rows = await allRows(buckets)
+  const rows = await heldRows(buckets)
   const nodes = new Map<string, { nodeId: string; sessions: number; stale: number }>()
   for (const { nodeId, stale } of rows) {
     if (nodeId === null) continue

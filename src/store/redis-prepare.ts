@@ -1,4 +1,6 @@
 /** What a server must be like, and the mark that says which layout of keys is there. */
+
+import { SchemaError } from './migrate.ts'
 import type { Send } from './redis-connection.ts'
 import { StoreError } from './store.ts'
 
@@ -24,12 +26,11 @@ export async function requireLayout(send: Send, prefix: string): Promise<void> {
   const key = versionKey(prefix)
   const found = await send('GET', [key])
   if (found === null) {
-    const advice = `Set the option migrate: 'auto', call lock.migrate(), or by hand: SET ${key} ${VERSION}`
-    throw new StoreError('setup', `session-lock: this Redis holds nothing of session-lock yet. ${advice}`)
+    const advice = `Run "session-lock migrate", set the option migrate: 'auto', call lock.migrate(), or by hand: SET ${key} ${VERSION}`
+    throw new SchemaError(`session-lock: this Redis holds nothing of session-lock yet. ${advice}`)
   }
   if (Number(String(found)) === VERSION) return
-  throw new StoreError(
-    'setup',
+  throw new SchemaError(
     `session-lock: the keys are of version ${found}, and this release knows version ${VERSION}. ` +
       'Install the release of session-lock that made them, or a later one.',
   )
@@ -38,13 +39,19 @@ export async function requireLayout(send: Send, prefix: string): Promise<void> {
 /** What a server tells of itself. */
 export type Info = ReadonlyMap<string, string>
 
-/** Throws a {@link StoreError} of kind `setup` unless the server will do. */
-export async function requireServer(send: Send): Promise<Info> {
+/** Asks it. */
+export async function readInfo(send: Send): Promise<Info> {
   const info = new Map<string, string>()
   for (const line of String(await send('INFO', [])).split('\r\n')) {
     const colon = line.indexOf(':')
     if (colon > 0) info.set(line.slice(0, colon), line.slice(colon + 1))
   }
+  return info
+}
+
+/** Throws a {@link StoreError} of kind `setup` unless the server will do. */
+export async function requireServer(send: Send): Promise<Info> {
+  const info = await readInfo(send)
   const problem = problemOf(info)
   if (problem !== undefined) throw new StoreError('setup', `session-lock: ${problem}`)
   return info

@@ -16,7 +16,15 @@
 import { type Buckets, byBucket, forEach, gather } from './redis-buckets.ts'
 import { rowsAt } from './redis-inspect.ts'
 import { releaseBatch, renewBatch, type SettlementHere, settleBatch } from './redis-settle.ts'
-import type { Renewal, RenewalVerdict, RowHeld, SessionRow, Settlement, SettlementVerdict } from './store.ts'
+import type {
+  ReleaseOptions,
+  Renewal,
+  RenewalVerdict,
+  RowHeld,
+  SessionRow,
+  Settlement,
+  SettlementVerdict,
+} from './store.ts'
 
 /** Each renewal by itself. */
 export function renewSpread(buckets: Buckets, renewals: readonly Renewal[]): Promise<RenewalVerdict[]> {
@@ -98,8 +106,12 @@ function rowsByBucket(buckets: Buckets, rows: readonly RowHeld[]): Map<number, R
 }
 
 /** Marks the rows stale and clears their owner. Returns them as they were. */
-export async function releaseSpread(buckets: Buckets, rowKeys: readonly string[]): Promise<SessionRow[]> {
+export async function releaseSpread(
+  buckets: Buckets,
+  rowKeys: readonly string[],
+  how: ReleaseOptions,
+): Promise<SessionRow[]> {
   const keys = byBucket(rowKeys, buckets.of)
-  const released = await Promise.all([...keys].map(([bucket, some]) => releaseBatch(buckets.in(bucket), some)))
+  const released = await Promise.all([...keys].map(([bucket, some]) => releaseBatch(buckets.in(bucket), some, how)))
   return released.flat()
 }

@@ -6,6 +6,7 @@ import { bytesArgument, integer, list, type Run, textArgument, toMicros } from '
 import { errorText, readableText } from './rows.ts'
 import type {
   MessageRef,
+  ReleaseOptions,
   Renewal,
   RenewalVerdict,
   RowHeld,
@@ -50,9 +51,13 @@ export async function settleBatch(run: Run, settlements: readonly SettlementHere
 }
 
 /** Marks the rows stale and clears their owner. Returns them as they were. */
-export async function releaseBatch(run: Run, rowKeys: readonly string[]): Promise<SessionRow[]> {
+export async function releaseBatch(
+  run: Run,
+  rowKeys: readonly string[],
+  { onlyStale = false }: ReleaseOptions,
+): Promise<SessionRow[]> {
   if (rowKeys.length === 0) return []
-  return (await run('release', [rowKeys.length, ...rowKeys])).map(sessionRow)
+  return (await run('release', [onlyStale ? 1 : 0, rowKeys.length, ...rowKeys])).map(sessionRow)
 }
 
 function rowArguments(rows: readonly RowHeld[]): Argument[] {

@@ -1,10 +1,12 @@
 /** The store on Redis 6.2+ and Valkey: one server, one behind Sentinel, or a cluster, by URL or like the user's own ioredis client. */
+
 import { requireTablePrefix } from './migrate.ts'
 import type { Buckets } from './redis-buckets.ts'
 import { claimBatch, look } from './redis-claim.ts'
 import { claimSpread, lookSpread } from './redis-claim-spread.ts'
 import type { RedisClient } from './redis-client.ts'
 import { clientSource, clusterSources, type Listener, type Source, urlSource } from './redis-connection.ts'
+import { examine } from './redis-examine.ts'
 import { createFinder } from './redis-finder.ts'
 import { cleanUp, countRows, listMessages, listSessions } from './redis-inspect.ts'
 import type { PlaceSettings, Purpose } from './redis-place.ts'
@@ -104,11 +106,12 @@ function storeOn(seeds: readonly Source[], isCluster: boolean, settings: PlaceSe
     look: (messages) => on('asking', batchOr(look, lookSpread, messages)),
     renew: (renewals) => on('holding', batchOr(renewBatch, renewSpread, renewals)),
     settle: (settlements) => on('holding', batchOr(settleBatch, settleSpread, settlements)),
-    release: (rowKeys) => on('holding', (buckets) => releaseSpread(buckets, rowKeys)),
+    release: (rowKeys, how = {}) => on('holding', (buckets) => releaseSpread(buckets, rowKeys, how)),
     sessions: (filter) => on('asking', (buckets) => listSessions(buckets, filter)),
     messages: (filter) => on('asking', (buckets) => listMessages(buckets, filter)),
     stats: () => on('asking', countRows),
     cleanup: (options) => on('holding', (buckets) => cleanUp(buckets, options)),
+    examine: () => finder.askSeed(examine, performance.now() + timeoutMs),
     listen(released) {
       listener = finder.found()?.listen(released)
     },

@@ -11,8 +11,6 @@ export type StoredSession = Omit<SessionRow, 'stale' | 'strategy'>
 export interface StoredMessage extends MessageRow {
   /** What the settlement stored as the answer, if anything. */
   readonly response: Uint8Array | null
-  /** When the lease was taken that settled it: epoch milliseconds. */
-  readonly startedAt: number | null
 }
 
 /** What a settlement makes of its messages; where it is `released` they are not touched. */
@@ -33,7 +31,7 @@ export function toSessionRow(row: StoredSession, now: number): SessionRow {
 }
 
 /** The row as people see it: without the answer that was stored. */
-export function toMessageRow({ response: _, startedAt: __, ...row }: StoredMessage): MessageRow {
+export function toMessageRow({ response: _, ...row }: StoredMessage): MessageRow {
   return row
 }
 

@@ -67,25 +67,27 @@ export function sqliteTables(connection: SqliteConnection, tablePrefix: string):
     },
     listSessions({ keys, stale, limit }, now) {
       const where = conditions([
-        keys && [isOneOf('session_key'), JSON.stringify(keys)],
+        keys ? [isOneOf('session_key'), JSON.stringify(keys)] : ['owner IS NOT NULL'],
         stale !== undefined && ['(expires_at <= ?) = ?', now, stale ? 1 : 0],
       ])
       const sql = `SELECT ${SESSION_COLUMNS} FROM ${sessions} ${where.sql} ORDER BY locked_at LIMIT ?`
       return connection.all(sql, ...where.values, limit).map(toSession)
     },
-    listMessages({ keys, status, limit }) {
+    listMessages({ keys, messageIds, sessionKeys, status, limit }) {
       const where = conditions([
         keys && [isOneOf('message_key'), JSON.stringify(keys)],
+        messageIds && [isOneOf('message_id'), JSON.stringify(messageIds)],
+        sessionKeys && [isOneOf('session_key'), JSON.stringify(sessionKeys)],
         status !== undefined && ['status = ?', status],
       ])
       // Which ones is found in the index alone; only those few are read.
       const latest = `SELECT message_key FROM ${messages} ${where.sql} ORDER BY finished_at DESC LIMIT ?`
-      const sql = `SELECT ${MESSAGE_COLUMNS} FROM ${messages} WHERE message_key IN (${latest}) ORDER BY finished_at DESC`
+      const sql = `SELECT ${MESSAGE_COLUMNS}, received_at FROM ${messages} WHERE message_key IN (${latest}) ORDER BY finished_at DESC`
       return connection.all(sql, ...where.values, limit).map(toMessage)
     },
     count(now) {
       const nodes = connection.all(
-        `SELECT node_id, count(*) AS held, sum(expires_at <= ?) AS stale FROM ${sessions} GROUP BY node_id`,
+        `SELECT node_id, count(*) AS held, sum(expires_at <= ?) AS stale FROM ${sessions} WHERE owner IS NOT NULL GROUP BY node_id`,
         now,
       )
       const statuses = connection.all(`SELECT status, count(*) AS found FROM ${messages} GROUP BY status`)
@@ -216,6 +218,7 @@ function toMessage(row: SqliteRow): StoredMessage {
     attempts: Number(row['attempts']),
     lastError: text(row['last_error']),
     response: row['response'] instanceof Uint8Array ? row['response'] : null,
+    receivedAt: integer(row['received_at']),
     startedAt: integer(row['started_at']),
     finishedAt: integer(row['finished_at']),
     expiresAt: integer(row['expires_at']),

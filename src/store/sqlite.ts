@@ -8,6 +8,7 @@ import { claimAll, type Moment, releaseRow, renewRows, settleRows } from './loca
 import { type Migration, pending, readMigrations, requireApplied, requireTablePrefix } from './migrate.ts'
 import { toMessageRow, toSessionRow } from './rows.ts'
 import { connectSqlite, type SqliteConnection, type SqliteDatabase } from './sqlite-driver.ts'
+import { examine } from './sqlite-examine.ts'
 import { type SqliteQueue, sqliteQueue } from './sqlite-queue.ts'
 import { readingOnce, type SqliteTables, sqliteTables } from './sqlite-tables.ts'
 import type { CleanupOptions, CleanupReport, Store, StoreSettings } from './store.ts'
@@ -58,11 +59,15 @@ export async function sqliteStore(source: string | SqliteDatabase, settings: Sto
     look: (messages) => read((now) => messages.flatMap(({ key }) => tables.completed(key, now) ?? [])),
     renew: (renewals) => write((now) => renewals.map((renewal) => renewRows(tables, renewal, now))),
     settle: (settlements) => write((now) => settlements.map((settlement) => settleRows(tables, settlement, now))),
-    release: (rowKeys) => write((now) => rowKeys.flatMap((key) => releaseRow(tables, key, now) ?? [])),
+    release: (rowKeys, how = {}) => write((now) => rowKeys.flatMap((key) => releaseRow(tables, key, how, now) ?? [])),
     sessions: (filter) => read((now) => tables.listSessions(filter, now).map((row) => toSessionRow(row, now))),
     messages: (filter) => read(() => tables.listMessages(filter).map(toMessageRow)),
     stats: () => read((now) => tables.count(now)),
     cleanup: (options) => write((now) => cleanUp(tables, options, now)),
+    ...(typeof path === 'string' &&
+      !connection.inMemory && {
+        examine: async () => examine(connection, path, await readMigrations('sqlite', settings.tablePrefix)),
+      }),
     queue: {
       enqueue: (arrivals) => write((now) => arrivals.map((arrival) => queue.enqueue(arrival, now))),
       take: (wanted) => withTokens((moment) => queue.take(wanted, moment)),

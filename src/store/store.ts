@@ -33,6 +33,7 @@
  * 5. `renew` and `settle` compare row key, owner *and* fencing token.
  * 6. An empty batch gives `[]`; after `close` every call rejects with a {@link StoreError}.
  */
+import type { Finding } from './examine.ts'
 import type { Queue, QueueStep } from './queue.ts'
 import type { Transactions } from './transactions.ts'
 
@@ -221,6 +222,10 @@ export interface MessageRow {
   /** How often it was handled to an end. */
   readonly attempts: number
   readonly lastError: string | null
+  /** When the inbox stored it; null where it did not. */
+  readonly receivedAt: number | null
+  /** When its latest handling began; null where it has not, or where the store does not keep it (Redis). */
+  readonly startedAt: number | null
   readonly finishedAt: number | null
   readonly expiresAt: number | null
 }
@@ -234,6 +239,10 @@ export interface SessionFilter {
 
 export interface MessageFilter {
   readonly keys?: readonly string[]
+  /** Not indexed: for people, not for the handling of messages. Redis looks through the latest 10 000 only. */
+  readonly messageIds?: readonly string[]
+  /** Likewise. */
+  readonly sessionKeys?: readonly string[]
   readonly status?: MessageStatus
   /** At most this many, the latest first. */
   readonly limit: number
@@ -262,6 +271,10 @@ export interface CleanupReport {
   readonly more: boolean
 }
 
+export interface ReleaseOptions {
+  readonly onlyStale?: boolean
+}
+
 export interface Store {
   /** For logs and errors, without any password: `mysql://localhost:3306/bot`. */
   readonly name: string
@@ -279,9 +292,11 @@ export interface Store {
   /**
    * Forced release: the row is marked stale and its owner cleared, so that the living holder's
    * next renewal is refused; it is not deleted, so that the token lives on. Returns the rows
-   * as they were, those that were there.
+   * as they were, those that were there; with `onlyStale` those that somebody held and that were stale, judged
+   * once the row was locked: a live holder's row is not touched.
    */
-  release(rowKeys: readonly string[]): Promise<SessionRow[]>
+  release(rowKeys: readonly string[], options?: ReleaseOptions): Promise<SessionRow[]>
+  /** By keys: those rows, also where they were released by force. Else what is held. */
   sessions(filter: SessionFilter): Promise<SessionRow[]>
   messages(filter: MessageFilter): Promise<MessageRow[]>
   stats(): Promise<StoreStats>
@@ -297,6 +312,8 @@ export interface Store {
    * or `checkSchema`; the listening connection is the store's own affair, reconnects included.
    */
   listen?(released: (rowKey: string) => void): void
+  /** Looks at the database itself: its version, clock, settings, privileges, indexes. Also where the tables are missing. */
+  examine?(): Promise<Finding[]>
   /** The durable queue behind the inbox. Absent: this store has none. */
   readonly queue?: Queue
   /** Transactions for handlers. Absent: this store has none. */

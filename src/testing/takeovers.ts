@@ -99,8 +99,38 @@ export const takeoverChecks: readonly Check[] = [
       assert.deepEqual(await renew(store, lease), [false, true])
       assert.equal(await settle(store, lease), 'lost')
       assert.deepEqual(await rowOf(store, 'A'), before)
-      assert.deepEqual(await keysHeld(store), ['A', 'B'])
+      assert.deepEqual(await keysHeld(store), ['B'])
       assert.equal(await messageOf(store, 'm'), undefined)
+    },
+  },
+  {
+    promise: 'a release of stale rows alone leaves live ones, and those that were released before',
+    run: async ({ open }) => {
+      const [store, admin] = [await open(), await open()]
+      const live = await acquire(store, part(['live']))
+      await acquire(store, part(['stale']), { staleAfterMs: 1 })
+      await acquire(store, part(['released']))
+      await admin.release(['released'])
+      await untilStale(store, 'stale')
+      const keys = ['live', 'nobody', 'released', 'stale']
+      assert.deepEqual(
+        (await admin.release(keys, { onlyStale: true })).map(({ key }) => key),
+        ['stale'],
+      )
+      assert.deepEqual(await renew(store, live), [true])
+      assert.equal((await rowOf(store, 'stale')).owner, null)
+      assert.deepEqual(await admin.release(keys, { onlyStale: true }), [])
+    },
+  },
+  {
+    promise: 'a row released by force is no longer listed or counted as held',
+    run: async ({ open }) => {
+      const store = await open()
+      await acquire(store, part(['A']))
+      await store.release(['A'])
+      assert.deepEqual(await store.sessions({ limit: 10 }), [])
+      const { sessions, staleSessions, nodes } = await store.stats()
+      assert.deepEqual([sessions, staleSessions, nodes], [0, 0, []])
     },
   },
   {

@@ -1,16 +1,16 @@
-import { execFile } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, test } from 'vitest'
 import { createSessionLock, type SessionLock } from '../../src/engine/lock.ts'
 import { makeTemporaryDirectory, removeTemporaryDirectory } from '../processes/guard.ts'
-import { dropTables, mysqlUrl } from '../stores/mysql-tables.ts'
+import { mysqlUrl } from '../stores/mysql-tables.ts'
+import { postgresUrl } from '../stores/postgres-tables.ts'
+import { redisUrl } from '../stores/redis-keys.ts'
+import { sharedStores } from '../stores/shared-stores.ts'
+import { sessionLock } from './program.ts'
 
-/** The real binary, as `npm test` has built it. */
-const PROGRAM = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const TABLE_PREFIX = 'cli_sessions_'
 const WAMID = 'wamid.HBgLMTU1NTAwMDIyMjIVAgASGBQzQTAx'
 
@@ -20,23 +20,6 @@ const wrongFile = join(directory, 'wrong.db')
 writeFileSync(emptyFile, '')
 writeFileSync(wrongFile, 'this is a letter to a friend, and no database at all')
 afterAll(() => removeTemporaryDirectory(directory))
-afterAll(() => dropTables(new Set([TABLE_PREFIX])))
-
-interface Printed {
-  readonly code: number
-  readonly stdout: string
-  readonly stderr: string
-}
-
-function sessionLock(args: readonly string[], env: Record<string, string> = {}): Promise<Printed> {
-  const { SESSION_LOCK_URL: _, ...inherited } = process.env
-  const options = { env: { ...inherited, ...env }, timeout: 15_000 }
-  return new Promise((resolve) => {
-    execFile(process.execPath, [PROGRAM, ...args], options, (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : Number(error.code ?? -1), stdout, stderr })
-    })
-  })
-}
 
 /** Holds a session while the program looks. */
 async function whileHeld<Value>(lock: SessionLock, messageId: string, look: () => Promise<Value>): Promise<Value> {
@@ -50,12 +33,9 @@ function columnsOf(line: string | undefined): string[] {
   return line?.split(/ {2,}/) ?? []
 }
 
-const stores = [
-  { name: 'SQLite', url: () => `sqlite:${join(directory, 'bot.db')}` },
-  { name: 'MariaDB', url: () => mysqlUrl() },
-]
+describe.each(sharedStores)('session-lock sessions, on $name', ({ url, forget }) => {
+  afterAll(() => forget(new Set([TABLE_PREFIX])))
 
-describe.each(stores)('session-lock sessions, on $name', ({ url }) => {
   const open = (more: { staleAfterMs?: number; renew?: boolean } = {}) =>
     createSessionLock({ store: url(), tablePrefix: TABLE_PREFIX, nodeId: 'node-a', logger: false, ...more })
   const look = (...args: string[]) => sessionLock(['sessions', '--table-prefix', TABLE_PREFIX, ...args])
@@ -113,8 +93,8 @@ async function withSilentServer<Value>(work: (port: number) => Promise<Value>): 
   }
 }
 
-function wrongPassword(): string {
-  const url = new URL(mysqlUrl())
+function withWrongPassword(text: string): string {
+  const url = new URL(text)
   url.password = 'wrong'
   return url.href
 }
@@ -125,8 +105,18 @@ const failures: ReadonlyArray<readonly [string, () => string, RegExp]> = [
   ['a file that is no database', () => `sqlite:${wrongFile}`, /not a database/],
   ['no tables yet, SQLite', () => `sqlite:${emptyFile}`, /tables are missing/],
   ['no tables yet, MariaDB', () => mysqlUrl(), /tables are missing/],
-  ['wrong password', wrongPassword, /refuses the user or the password/],
-  ['nobody listens', () => 'mysql://bot:hidden@127.0.0.1:1/bot', /is it up, reachable/],
+  ['no tables yet, Postgres', () => postgresUrl(), /tables are missing/],
+  ['nothing there yet, Redis', () => redisUrl(), /holds nothing of session-lock yet/],
+  ['wrong password, MariaDB', () => withWrongPassword(mysqlUrl()), /refuses the user or the password/],
+  [
+    'wrong password, Postgres',
+    () => withWrongPassword(postgresUrl()),
+    /refuses the user or the password|login|password/,
+  ],
+  ['wrong password, Redis', () => withWrongPassword(redisUrl()), /password/i],
+  ['nobody listens, MariaDB', () => 'mysql://bot:hidden@127.0.0.1:1/bot', /is it up, reachable/],
+  ['nobody listens, Postgres', () => 'postgres://bot:hidden@127.0.0.1:1/bot', /is it up, reachable/],
+  ['nobody listens, Redis', () => 'redis://bot:hidden@127.0.0.1:1/0', /is it up|reach/],
 ]
 
 test.each(failures)('%s: one line on stderr, code 1', async (_, url, text) => {

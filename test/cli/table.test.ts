@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { formatDuration, formatTable } from '../../src/cli/table.ts'
+import { durationOf, formatDuration } from '../../src/cli/duration.ts'
+import { formatTable } from '../../src/cli/table.ts'
 
 const columns = [
   { title: 'ID', least: 5 },
@@ -38,4 +39,13 @@ test('what strangers write cannot move the cursor or break a line', () => {
 test('durations', () => {
   const shown = [-5, 0, 449, 9_999, 59_999, 185_000, 7_800_000, 356_400_000].map(formatDuration)
   expect(shown).toEqual(['0.0s', '0.0s', '0.4s', '9.9s', '59s', '3m 05s', '2h 10m', '4d 03h'])
+})
+
+test('a duration is read as people write it', () => {
+  const texts = ['30s', '5m', '2h', '1d']
+  expect(texts.map((text) => durationOf('since', text))).toEqual([30_000, 300_000, 7_200_000, 86_400_000])
+  expect(durationOf('since', undefined)).toBeUndefined()
+  for (const text of ['5', 'm', '-5m', '5 m', '1.5h']) {
+    expect(() => durationOf('since', text)).toThrow('--since takes a duration like 30s, 5m, 2h or 1d')
+  }
 })

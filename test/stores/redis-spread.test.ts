@@ -154,7 +154,7 @@ describe.each(STEPS)('broken off at call $call: $how', ({ call, how }) => {
     await settleSpread(buckets, [settlementOf('o1', token)]).catch(() => undefined)
     buckets.mend()
     const before = await lookSpread(buckets, MESSAGES)
-    await releaseSpread(buckets, ROWS)
+    await releaseSpread(buckets, ROWS, {})
     const [next] = await claimAs(buckets, 'o2')
     const late = await settleSpread(buckets, [settlementOf('o1', token)])
     if (next?.outcome === 'acquired') {

@@ -1,0 +1,32 @@
+/** The table of messages that several commands print. */
+import { sessionNameOf } from '../engine/inspection.ts'
+import type { MessageRow } from '../store/store.ts'
+import { formatDuration } from './duration.ts'
+import { type Column, formatTable } from './table.ts'
+
+const COLUMNS: readonly Column[] = [
+  { title: 'MESSAGE', least: 8 },
+  { title: 'SESSION', least: 8 },
+  { title: 'PROVIDER', least: 8 },
+  { title: 'STATUS', colour: (cell) => (cell === 'dead' ? 'red' : cell === 'failed' ? 'yellow' : undefined) },
+  { title: 'NODE', least: 6 },
+  { title: 'TRIES', align: 'right' },
+  { title: 'FINISHED', align: 'right' },
+  { title: 'ERROR', least: 12 },
+]
+
+/** One line a message, as wide as the terminal. */
+export function formatMessages(messages: readonly MessageRow[]): string {
+  const now = Math.max(Date.now(), ...messages.map(({ finishedAt }) => finishedAt ?? 0))
+  const cells = messages.map((row) => [
+    row.messageId,
+    sessionNameOf(row) ?? '-',
+    row.provider,
+    row.status,
+    row.nodeId ?? '-',
+    String(row.attempts),
+    row.finishedAt === null ? '-' : `${formatDuration(now - row.finishedAt)} ago`,
+    row.lastError ?? '',
+  ])
+  return formatTable(COLUMNS, cells, process.stdout.columns)
+}

@@ -1,0 +1,66 @@
+/** What is wrong with a store, as the doctor tells it: the database itself, the tables, and what is in them. */
+import { type Finding, fault, ok, warning } from '../store/examine.ts'
+import { SchemaError } from '../store/migrate.ts'
+import type { Store } from '../store/store.ts'
+import { type SessionInfo, storeTime } from './inspection.ts'
+import type { SessionLock } from './lock.ts'
+
+/** So many stale sessions are named. */
+const MOST_NAMED = 10
+
+/**
+ * Looks at all of it. `lock`: one over this very store.
+ *
+ * @throws {@link StoreError} where the store cannot be reached at all.
+ */
+export async function examineStore(store: Store, lock: SessionLock): Promise<Finding[]> {
+  const findings = (await store.examine?.()) ?? []
+  try {
+    await store.checkSchema()
+  } catch (error) {
+    if (!(error instanceof SchemaError)) throw error
+    const text = error.message.replace(/^session-lock: /, '')
+    return [...findings, fault('tables', text, 'Run "session-lock migrate", or deploy the release that fits them')]
+  }
+  const usable = findings.every(({ level, check }) => level !== 'fault' || check !== 'privileges')
+  return [...findings, ok('tables', 'of this release'), ...(usable ? await examineContents(lock) : [])]
+}
+
+async function examineContents(lock: SessionLock): Promise<Finding[]> {
+  const { staleSessions, messages, queue } = await lock.stats()
+  const findings: Finding[] = []
+  if (staleSessions === 0) findings.push(ok('sessions', 'none is stale'))
+  else findings.push(...(await examineStale(lock, staleSessions)))
+  if (messages.dead > 0) {
+    findings.push(warning('messages', `${messages.dead} dead`, 'See "session-lock dead", then retry or discard them'))
+  }
+  if (queue && queue.stopped > 0) {
+    const text = `${queue.stopped} sessions of the inbox are stopped at a dead message`
+    findings.push(warning('inbox', text, 'See "session-lock dead", then retry or discard them'))
+  }
+  return findings
+}
+
+/** One finding for each node that has gone silent. */
+async function examineStale(lock: SessionLock, total: number): Promise<Finding[]> {
+  const stale = await lock.sessions({ stale: true, limit: 1000 })
+  const nodes = new Map<string, SessionInfo[]>()
+  for (const session of stale) {
+    const nodeId = session.nodeId ?? 'unknown'
+    nodes.set(nodeId, [...(nodes.get(nodeId) ?? []), session])
+  }
+  const advice =
+    'Look whether that process hangs or has crashed. The next message of each takes it over; "session-lock release --stale" frees them now'
+  const findings = [...nodes].map(([nodeId, sessions]) => warning('sessions', staleText(nodeId, sessions), advice))
+  if (total > stale.length) findings.push(warning('sessions', `${total} are stale in all`, advice))
+  return findings
+}
+
+function staleText(nodeId: string, sessions: readonly SessionInfo[]): string {
+  const now = storeTime(sessions, Date.now())
+  const heard = Math.max(...sessions.map(({ renewedAt }) => renewedAt))
+  const names = sessions.slice(0, MOST_NAMED).map(({ prospect, key }) => prospect ?? key)
+  const more = sessions.length > MOST_NAMED ? ` and ${sessions.length - MOST_NAMED} more` : ''
+  const silentFor = `${Math.round((now - heard) / 1000)} s`
+  return `node ${nodeId} has renewed nothing for ${silentFor}; stale: ${names.join(', ')}${more}`
+}

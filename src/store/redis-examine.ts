@@ -1,0 +1,72 @@
+/** What Redis tells of itself. Of a cluster, the node that was asked. */
+import { examineClock, examineConnections, type Finding, fault, ok, warning } from './examine.ts'
+import type { Send } from './redis-connection.ts'
+import { type Info, isOfCluster, readInfo } from './redis-prepare.ts'
+
+export async function examine(send: Send): Promise<Finding[]> {
+  const info = await readInfo(send)
+  return [
+    ok('server', `Redis ${info.get('redis_version')}, ${info.get('redis_mode')}`),
+    await examineClock(async () => {
+      const [seconds, micros] = (await send('TIME', [])) as unknown[]
+      return Number(String(seconds)) * 1000 + Number(String(micros)) / 1000
+    }),
+    examineRole(info),
+    examineMemory(info),
+    examinePersistence(info),
+    examineConnections('the server', Number(info.get('connected_clients')), Number(info.get('maxclients') ?? 0)),
+    ...(isOfCluster(info) ? [examineSlots(String(await send('CLUSTER', ['INFO'])))] : []),
+  ]
+}
+
+function examineRole(info: Info): Finding {
+  if (info.get('role') === 'master') return ok('writable', `a master, with ${info.get('connected_slaves')} replicas`)
+  return fault(
+    'writable',
+    `this is a read-only replica of ${info.get('master_host')}:${info.get('master_port')}`,
+    'Give the URL of the master, or of Sentinel',
+  )
+}
+
+function examineMemory(info: Info): Finding {
+  const policy = info.get('maxmemory_policy') ?? 'unknown'
+  const most = Number(info.get('maxmemory'))
+  const used = Number(info.get('used_memory'))
+  const size = `${info.get('used_memory_human')} of ${most === 0 ? 'as much as there is' : info.get('maxmemory_human')} in use`
+  if (policy !== 'noeviction') {
+    return fault(
+      'memory',
+      `maxmemory-policy is ${policy}: a full Redis throws locks and handled messages away; ${size}`,
+      'Set maxmemory-policy noeviction, or use a Redis of its own',
+    )
+  }
+  if (most > 0 && used > most * 0.9) {
+    return warning('memory', `noeviction, and nearly full: ${size}`, 'Raise maxmemory, or shorten retentionMs')
+  }
+  return ok('memory', `noeviction; ${size}`)
+}
+
+function examinePersistence(info: Info): Finding {
+  const isAppended = info.get('aof_enabled') === '1'
+  const failed = [info.get('rdb_last_bgsave_status'), info.get('aof_last_write_status')].some(
+    (status) => status !== undefined && status !== 'ok',
+  )
+  if (failed) return fault('persistence', 'the last save to disk failed', 'Look at the disk and the log of Redis')
+  if (isAppended) return ok('persistence', 'append-only file')
+  return warning(
+    'persistence',
+    'there is no append-only file: a crash of Redis forgets what was handled since its last snapshot',
+    'Set appendonly yes, or accept that those messages are handled again',
+  )
+}
+
+function examineSlots(text: string): Finding {
+  const state = /cluster_state:(\w+)/.exec(text)?.[1]
+  const covered = Number(/cluster_slots_ok:(\d+)/.exec(text)?.[1])
+  if (state === 'ok' && covered === 16_384) return ok('cluster', 'every slot has a node')
+  return fault(
+    'cluster',
+    `the cluster's state is ${state}, and ${covered} of 16384 slots are served`,
+    'Look at CLUSTER NODES: bring the missing nodes back, or run redis-cli --cluster fix',
+  )
+}

@@ -1,0 +1,117 @@
+/** What an SQLite file is like, and who else has it open. */
+import { accessSync, constants, readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { examineIndexes, type Finding, fault, ok, warning } from './examine.ts'
+import type { Migration } from './migrate.ts'
+import type { SqliteConnection } from './sqlite-driver.ts'
+import { StoreError } from './store.ts'
+
+export async function examine(
+  connection: SqliteConnection,
+  path: string,
+  migrations: readonly Migration[],
+): Promise<Finding[]> {
+  const read = (sql: string) => connection.read(() => connection.all(sql))
+  const [version] = await read('SELECT sqlite_version() AS version')
+  const [mode] = await read('PRAGMA journal_mode')
+  const names = await read(`SELECT name FROM sqlite_master WHERE type IN ('table', 'index')`)
+  const found = new Set(names.map(({ name }) => String(name)))
+  return [
+    ok('server', `SQLite ${version?.['version']}, ${path}`),
+    examineJournal(String(mode?.['journal_mode'])),
+    examineFile(path),
+    await examineWriting(connection, path),
+    examineIndexes(indexesIn(migrations, found), found),
+  ]
+}
+
+function examineJournal(mode: string): Finding {
+  if (mode === 'wal') return ok('journal', 'write-ahead log')
+  return warning(
+    'journal',
+    `journal_mode is ${mode}: readers and the writer wait for each other`,
+    'Run PRAGMA journal_mode = WAL, on a disk of this machine: it does not work over a network',
+  )
+}
+
+/** The log stands beside the file, so the directory must be writable too. */
+function examineFile(path: string): Finding {
+  for (const place of [path, dirname(path)]) {
+    try {
+      accessSync(place, constants.W_OK)
+    } catch {
+      return fault(
+        'writable',
+        `this user may not write ${place}`,
+        'Give this user the right to write the file and its directory',
+      )
+    }
+  }
+  return ok('writable', 'this user may write the file and its directory')
+}
+
+async function examineWriting(connection: SqliteConnection, path: string): Promise<Finding> {
+  try {
+    await connection.write(() => undefined)
+    return ok('file', sentenceOf(holdersOf(path)))
+  } catch (error) {
+    return heldFinding(path, error)
+  }
+}
+
+/** For a file that nobody else can use. */
+export function heldFinding(path: string, error: unknown): Finding {
+  const why = error instanceof StoreError ? error.message.replace(/^session-lock: /, '') : String(error)
+  return fault('file', `${why}; ${sentenceOf(holdersOf(path))}`, 'End the process that holds it, or its transaction')
+}
+
+function sentenceOf(holders: readonly string[] | undefined): string {
+  if (holders === undefined) return 'who has it open cannot be told on this system'
+  return holders.length === 0 ? 'no other process has it open' : `it is open in ${holders.join(', ')}`
+}
+
+/** By /proc, which only Linux has, and which shows other users' processes to root alone. */
+function holdersOf(path: string): string[] | undefined {
+  let processes: string[]
+  try {
+    processes = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+  } catch {
+    return undefined
+  }
+  const file = realpathSync(path)
+  return processes.filter((id) => hasOpen(id, file)).map((id) => `process ${id} (${commandOf(id)})`)
+}
+
+function hasOpen(id: string, file: string): boolean {
+  try {
+    return readdirSync(`/proc/${id}/fd`).some((descriptor) => linkOf(`/proc/${id}/fd/${descriptor}`) === file)
+  } catch {
+    return false
+  }
+}
+
+function linkOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return undefined
+  }
+}
+
+function commandOf(id: string): string {
+  try {
+    return readFileSync(`/proc/${id}/cmdline`, 'utf8').split('\0').join(' ').trim().slice(0, 80)
+  } catch {
+    return 'ended'
+  }
+}
+
+/** Of tables that are missing altogether the schema's check tells. */
+function indexesIn(migrations: readonly Migration[], tables: ReadonlySet<string>): string[] {
+  return migrations.flatMap(({ statements }) =>
+    statements.flatMap((sql) => {
+      const [, index, on] = /^CREATE INDEX (\w+) ON (\w+)/.exec(sql) ?? []
+      return index !== undefined && tables.has(on ?? '') ? [index] : []
+    }),
+  )
+}

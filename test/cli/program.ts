@@ -1,0 +1,23 @@
+/** The real program, as `npm test` has built it. */
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+export const PROGRAM = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+
+export interface Printed {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs `session-lock` with these words, and no terminal. */
+export function sessionLock(args: readonly string[], env: Record<string, string> = {}): Promise<Printed> {
+  const { SESSION_LOCK_URL: _, ...inherited } = process.env
+  const options = { env: { ...inherited, ...env }, timeout: 60_000 }
+  return new Promise((resolve) => {
+    const child = execFile(process.execPath, [PROGRAM, ...args], options, (error, stdout, stderr) => {
+      resolve({ code: error === null ? 0 : Number(error.code ?? -1), stdout, stderr })
+    })
+    child.stdin?.end()
+  })
+}
