@@ -1,0 +1,181 @@
+/** Metrics for Prometheus, by `prom-client`. */
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { LockEvents } from '../engine/events.ts'
+import type { LockStats } from '../engine/inspection.ts'
+import type { SessionLock } from '../engine/lock.ts'
+
+/** Options of {@link collectMetrics}. */
+export interface MetricsOptions {
+  /** Where they are registered. Default: a registry of their own. */
+  readonly registry?: Registry | undefined
+  /** What their names start with. Default `session_lock_`. */
+  readonly prefix?: string | undefined
+  /**
+   * What the store counts for all nodes (sessions, messages by status, the inbox) is asked for at most so often, in
+   * milliseconds: counting a large table takes the database a while. Default 10 000. 0: at every scrape.
+   */
+  readonly storeEveryMs?: number | undefined
+}
+
+/** What {@link collectMetrics} gives. */
+export interface Metrics {
+  readonly registry: Registry
+  /** For the header `Content-Type`. */
+  readonly contentType: string
+  /** All of it, as Prometheus reads it. Where the store cannot be asked, without what only it knows. */
+  text(): Promise<string>
+  /** Hears nothing more. */
+  stop(): void
+}
+
+const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
+const HOLD_SECONDS = [0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900]
+const CALL_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1]
+const BATCH_ITEMS = [1, 2, 4, 8, 16, 32, 64, 128]
+const STORE_EVERY_MS = 10_000
+
+/**
+ * Counts what a lock does, from now on. No label names a prospect, a device or a message, so the number of series does
+ * not grow with the traffic: it is about 130, and 4 more for each provider.
+ *
+ * Needs the package `prom-client`.
+ *
+ * @example
+ * const metrics = collectMetrics(lock)
+ * app.get('/metrics', async (_request, response) => response.type(metrics.contentType).send(await metrics.text()))
+ */
+export function collectMetrics(lock: SessionLock, options: MetricsOptions = {}): Metrics {
+  const { registry = new Registry(), prefix = 'session_lock_', storeEveryMs = STORE_EVERY_MS } = options
+  const registers = [registry]
+  const counter = <Label extends string>(name: string, help: string, labelNames: readonly Label[] = []) =>
+    new Counter({ name: `${prefix}${name}`, help, labelNames, registers })
+  const histogram = <Label extends string>(
+    name: string,
+    help: string,
+    buckets: number[],
+    labelNames: readonly Label[] = [],
+  ) => new Histogram({ name: `${prefix}${name}`, help, buckets, labelNames, registers })
+
+  const claims = counter('claims_total', 'Claims by what became of them.', ['outcome', 'provider'])
+  const handled = counter('handled_total', 'Leases that ended with their messages handled or failed.', [
+    'result',
+    'provider',
+  ])
+  const takeovers = counter('takeovers_total', 'Stale leases taken over: their holder had crashed or hung.')
+  const lost = counter('leases_lost_total', 'Leases lost by their holder, by why.', ['loss'])
+  const storeErrors = counter('store_errors_total', 'Failed calls of the store, by kind.', ['kind'])
+  const wait = histogram('wait_seconds', 'From the arrival of a delivery to its lease.', SECONDS)
+  const hold = histogram('hold_seconds', 'How long a lease was held.', HOLD_SECONDS)
+  const calls = histogram('store_call_seconds', 'How long calls of the store took.', CALL_SECONDS, ['call'])
+  const batches = histogram('store_batch_items', 'How many operations one call of the store took along.', BATCH_ITEMS)
+  watchStore(lock, prefix, registry, storeEveryMs)
+
+  const listeners: { readonly [Name in keyof LockEvents]?: (event: LockEvents[Name]) => void } = {
+    acquired({ provider, waitedMs }) {
+      claims.inc({ outcome: 'acquired', provider })
+      wait.observe(waitedMs / 1000)
+    },
+    duplicate({ provider, of }) {
+      claims.inc({ outcome: of === 'completed' ? 'duplicate' : 'in_flight', provider })
+    },
+    busy: ({ provider }) => claims.inc({ outcome: 'busy', provider }),
+    takeover: () => takeovers.inc(),
+    released({ provider, heldMs }) {
+      handled.inc({ result: 'completed', provider })
+      hold.observe(heldMs / 1000)
+    },
+    failed({ provider, heldMs }) {
+      handled.inc({ result: 'failed', provider })
+      hold.observe(heldMs / 1000)
+    },
+    lease_lost: ({ loss }) => lost.inc({ loss }),
+    store_error: ({ kind }) => storeErrors.inc({ kind }),
+    store_call({ call, items, tookMs }) {
+      calls.observe({ call }, tookMs / 1000)
+      batches.observe(items)
+    },
+  }
+  for (const [name, listener] of Object.entries(listeners)) lock.on(name as keyof LockEvents, listener as never)
+  return {
+    registry,
+    contentType: registry.contentType,
+    text: () => registry.metrics(),
+    stop() {
+      for (const [name, listener] of Object.entries(listeners)) lock.off(name as keyof LockEvents, listener as never)
+    },
+  }
+}
+
+/** Gauges that are read when somebody scrapes. */
+function watchStore(lock: SessionLock, prefix: string, registry: Registry, everyMs: number): void {
+  const registers = [registry]
+  let asked: Promise<LockStats | undefined> | undefined
+  let askedAt = 0
+
+  /** All gauges of one scrape are of one moment. */
+  function stats(): Promise<LockStats | undefined> {
+    if (asked) return asked
+    askedAt = performance.now()
+    const asking = lock.stats().catch(() => undefined)
+    asked = asking
+    void asking.then((found) => {
+      const forget = () => {
+        asked = undefined
+      }
+      if (found && everyMs > 0) setTimeout(forget, Math.max(0, everyMs - (performance.now() - askedAt))).unref()
+      else forget()
+    })
+    return asking
+  }
+
+  const own = (name: string, help: string, read: () => number) =>
+    new Gauge({ name: `${prefix}${name}`, help, registers, collect: set((gauge) => gauge.set(read())) })
+  const ofStore = <Label extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly Label[],
+    put: (gauge: Gauge<Label>, found: LockStats) => void,
+  ) =>
+    new Gauge({
+      name: `${prefix}${name}`,
+      help,
+      labelNames,
+      registers,
+      collect: set<Label>(async (gauge) => {
+        const found = await stats()
+        if (found) put(gauge, found)
+      }),
+    })
+
+  own('leases_held', 'Deliveries whose handler runs on this node now.', () => lock.counts().holding)
+  own('claims_waiting', 'Requests that wait on this node for their turn.', () => lock.counts().waiting)
+  new Gauge({
+    name: `${prefix}store_up`,
+    help: 'Whether the store answered when it was last asked.',
+    registers,
+    collect: set(async (gauge) => gauge.set((await stats()) ? 1 : 0)),
+  })
+  ofStore('sessions', 'Sessions held on all nodes, as the store has them.', ['state'], (gauge, found) => {
+    gauge.set({ state: 'live' }, found.sessions - found.staleSessions)
+    gauge.set({ state: 'stale' }, found.staleSessions)
+  })
+  ofStore('messages', 'Messages that are remembered, by status.', ['status'], (gauge, found) => {
+    for (const [status, count] of Object.entries(found.messages)) gauge.set({ status }, count)
+  })
+  ofStore('inbox_messages', 'Messages that wait in the inbox.', [], (gauge, { queue }) => {
+    gauge.set(queue?.messages ?? 0)
+  })
+  ofStore('inbox_stopped_sessions', 'Sessions of the inbox stopped at a dead message.', [], (gauge, { queue }) => {
+    gauge.set(queue?.stopped ?? 0)
+  })
+  ofStore('inbox_oldest_seconds', 'How long the oldest message in the inbox has waited.', [], (gauge, { queue }) => {
+    gauge.set((queue?.oldestMs ?? 0) / 1000)
+  })
+}
+
+/** What `prom-client` calls with the gauge as `this`. */
+function set<Label extends string = string>(read: (gauge: Gauge<Label>) => void | Promise<void>) {
+  return function collect(this: Gauge<Label>): void | Promise<void> {
+    return read(this)
+  }
+}

@@ -1,0 +1,122 @@
+/** What a tracer sees. */
+import { context, trace } from '@opentelemetry/api'
+import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
+import {
+  AggregationTemporality,
+  InMemoryMetricExporter,
+  MeterProvider,
+  PeriodicExportingMetricReader,
+} from '@opentelemetry/sdk-metrics'
+import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base'
+import express from 'express'
+import request from 'supertest'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { createInbox } from '../../src/inbox/index.ts'
+import { createSessionLock, sessionLock } from '../../src/index.ts'
+import { instrument } from '../../src/metrics/opentelemetry.ts'
+import { memoryStore } from '../../src/store/memory.ts'
+import { sharedStores } from '../stores/shared-stores.ts'
+
+beforeAll(() => void context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable()))
+afterAll(() => context.disable())
+
+function tracing() {
+  const spans = new InMemorySpanExporter()
+  const tracerProvider = new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(spans)] })
+  const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE)
+  const reader = new PeriodicExportingMetricReader({ exporter })
+  const meterProvider = new MeterProvider({ readers: [reader] })
+  const counted = async () => {
+    await reader.forceFlush()
+    const [latest] = exporter.getMetrics().slice(-1)
+    return new Set(latest?.scopeMetrics.flatMap(({ metrics }) => metrics.map(({ descriptor }) => descriptor.name)))
+  }
+  onTestFinished(async () => void (await Promise.all([tracerProvider.shutdown(), meterProvider.shutdown()])))
+  return { tracerProvider, meterProvider, spans, counted }
+}
+
+/** As WhatsApp's Cloud API sends it. */
+function deliveryOf(id: string) {
+  const value = {
+    messaging_product: 'whatsapp',
+    metadata: { phone_number_id: '1000' },
+    messages: [{ from: 'ada', id }],
+  }
+  return { object: 'whatsapp_business_account', entry: [{ id: '2000', changes: [{ field: 'messages', value }] }] }
+}
+
+test('a claim and its handler are spans, and what the handler does is below it', async () => {
+  const { tracerProvider, meterProvider, spans, counted } = tracing()
+  const lock = createSessionLock({ store: memoryStore(), logger: false })
+  onTestFinished(() => lock.close())
+  const stop = instrument(lock, { tracerProvider, meterProvider })
+  const tracer = tracerProvider.getTracer('bot')
+  const app = express()
+  app.post('/webhook', express.json(), sessionLock(lock), (_request, response) => {
+    tracer.startSpan('answer').end()
+    response.sendStatus(200)
+  })
+  const post = (id: string) => request(app).post('/webhook').send(deliveryOf(id)).expect(200)
+  await post('m1')
+  await post('m1')
+  const ended = spans.getFinishedSpans()
+  const names = ended.map(({ name, attributes }) => [name, attributes['session_lock.outcome']])
+  expect(names).toEqual([
+    ['session-lock claim', 'acquired'],
+    ['answer', undefined],
+    ['session-lock handle', undefined],
+    ['session-lock claim', 'duplicate'],
+  ])
+  const [, answer, handle] = ended
+  expect(answer?.parentSpanContext?.spanId).toBe(handle?.spanContext().spanId)
+  expect(handle?.attributes).toMatchObject({ 'session_lock.takeover': false, 'session_lock.messages': 1 })
+  expect(JSON.stringify(ended.map(({ attributes }) => attributes))).not.toContain('ada')
+  const metrics = await counted()
+  for (const name of ['claims', 'handled', 'wait', 'hold', 'store_call']) {
+    expect(metrics).toContain(`session_lock.${name}`)
+  }
+  stop()
+  await post('m2')
+  expect(spans.getFinishedSpans().filter(({ name }) => name.startsWith('session-lock'))).toHaveLength(3)
+})
+
+test('a handler that throws, and a claim without a store, are errors of their spans', async () => {
+  const { tracerProvider, meterProvider, spans } = tracing()
+  let isDown = false
+  const inner = memoryStore()
+  const store = {
+    ...inner,
+    claim: (...args: Parameters<typeof inner.claim>) =>
+      isDown ? Promise.reject(new Error('the store is down')) : inner.claim(...args),
+  }
+  const lock = createSessionLock({ store, logger: false })
+  onTestFinished(() => lock.close())
+  instrument(lock, { tracerProvider, meterProvider })
+  await lock.run({ messageId: 'm1' }, () => Promise.reject(new Error('no credit'))).catch(() => undefined)
+  isDown = true
+  await lock.run({ messageId: 'm2' }, () => 1).catch(() => undefined)
+  const ended = spans.getFinishedSpans().map(({ name, status }) => [name, status.message])
+  expect(ended).toEqual([
+    ['session-lock claim', undefined],
+    ['session-lock handle', 'no credit'],
+    ['session-lock claim', 'the store is down'],
+  ])
+})
+
+test('a handler of the inbox is a span too', async () => {
+  const { tracerProvider, meterProvider, spans } = tracing()
+  const store = sharedStores.find(({ name }) => name === 'sqlite')?.url()
+  const lock = createSessionLock({ store, tablePrefix: 'traced_', logger: false })
+  instrument(lock, { tracerProvider, meterProvider })
+  const seen: Array<string | undefined> = []
+  const inbox = createInbox({ lock, handler: () => void seen.push(trace.getActiveSpan()?.spanContext().spanId) })
+  onTestFinished(async () => {
+    await inbox.stop()
+    await lock.close()
+  })
+  await inbox.start()
+  await inbox.accept({ provider: 'test', messages: [{ id: 'm', prospect: 'p' }] }, {})
+  await expect.poll(() => spans.getFinishedSpans().length).toBe(1)
+  const [span] = spans.getFinishedSpans()
+  expect([span?.name, span?.spanContext().spanId]).toEqual(['session-lock handle', seen[0]])
+})
