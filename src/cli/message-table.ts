@@ -1,7 +1,8 @@
 /** The table of messages that several commands print. */
+
+import { formatDuration } from '../engine/duration.ts'
 import { sessionNameOf } from '../engine/inspection.ts'
 import type { MessageRow } from '../store/store.ts'
-import { formatDuration } from './duration.ts'
 import { type Column, formatTable } from './table.ts'
 
 const COLUMNS: readonly Column[] = [

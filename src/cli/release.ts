@@ -1,9 +1,10 @@
 /** `session-lock release`: frees sessions whose holder is gone, or by force. */
+
+import { formatDuration } from '../engine/duration.ts'
 import { type SessionInfo, type SessionsFilter, storeTime } from '../engine/inspection.ts'
 import type { SessionLock } from '../engine/lock.ts'
 import { asJson, type Command, counted, type OptionValues, type Printed, textOf, UsageError } from './command.ts'
 import { isConfirmed, YES_HELP, YES_OPTION } from './confirm.ts'
-import { formatDuration } from './duration.ts'
 import { formatSessions, nameOf } from './session-table.ts'
 import { STORE_HELP, STORE_OPTIONS, withLock } from './store.ts'
 import { printable } from './table.ts'

@@ -1,6 +1,7 @@
 /** The table of sessions that several commands print. */
+
+import { formatDuration } from '../engine/duration.ts'
 import { type SessionInfo, storeTime } from '../engine/inspection.ts'
-import { formatDuration } from './duration.ts'
 import { type Column, formatTable } from './table.ts'
 
 const COLUMNS: readonly Column[] = [

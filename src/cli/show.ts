@@ -1,9 +1,10 @@
 /** `session-lock show`: everything that is known of a message or a session. */
+
+import { formatDuration } from '../engine/duration.ts'
 import { sessionNameOf } from '../engine/inspection.ts'
 import { momentsOf } from '../engine/timeline.ts'
 import type { MessageRow } from '../store/store.ts'
 import { asJson, type Command, counted, type Printed, UsageError } from './command.ts'
-import { formatDuration } from './duration.ts'
 import { formatSessions } from './session-table.ts'
 import { STORE_HELP, STORE_OPTIONS, withLock } from './store.ts'
 import { formatTable, printable } from './table.ts'

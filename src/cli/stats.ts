@@ -1,9 +1,10 @@
 /** `session-lock stats`: how much is held, waits and was handled, and by whom. */
+
+import { formatDuration } from '../engine/duration.ts'
 import type { LockStats, SessionInfo } from '../engine/inspection.ts'
 import { storeTime } from '../engine/inspection.ts'
 import type { SessionLock } from '../engine/lock.ts'
 import { asJson, type Command, counted } from './command.ts'
-import { formatDuration } from './duration.ts'
 import { formatSessions, nameOf } from './session-table.ts'
 import { STORE_HELP, STORE_OPTIONS, withLock } from './store.ts'
 import { formatTable } from './table.ts'

@@ -82,7 +82,7 @@ export function createLog(options: ResolvedOptions): Log {
 }
 
 /** Keeps the end of each part, enough to tell two apart, not enough to call somebody. */
-function mask(text: string): string {
+export function mask(text: string): string {
   return text
     .split(' · ')
     .map((part) => (part.length <= 4 ? '•'.repeat(part.length) : `••••${part.slice(-4)}`))

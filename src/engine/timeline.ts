@@ -7,8 +7,22 @@ export interface Moment {
   readonly what: string
 }
 
+/** What is known of it. */
+type Known = Pick<
+  MessageRow,
+  | 'status'
+  | 'attempts'
+  | 'lastError'
+  | 'nodeId'
+  | 'fencingToken'
+  | 'receivedAt'
+  | 'startedAt'
+  | 'finishedAt'
+  | 'expiresAt'
+>
+
 /** In order of time. */
-export function momentsOf(row: MessageRow): Moment[] {
+export function momentsOf(row: Known): Moment[] {
   const by = row.nodeId === null ? '' : ` by ${row.nodeId}`
   const token = row.fencingToken === null ? '' : `, fencing token ${row.fencingToken}`
   const moments: Moment[] = []
@@ -19,12 +33,12 @@ export function momentsOf(row: MessageRow): Moment[] {
   return moments.sort((a, b) => a.at - b.at)
 }
 
-function endOf({ status, attempts, lastError }: MessageRow, by: string): string {
+function endOf({ status, attempts, lastError }: Known, by: string): string {
   const tries = attempts > 1 ? `, after ${attempts} tries` : ''
   return `${status}${by}${tries}${lastError === null ? '' : `: ${lastError}`}`
 }
 
-function expiryOf({ status }: MessageRow): string {
+function expiryOf({ status }: Known): string {
   return status === 'processing'
     ? 'its lease runs out unless it is renewed'
     : 'forgotten: a redelivery is new from then on'

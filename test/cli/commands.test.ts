@@ -78,7 +78,10 @@ describe.each(sharedStores)('session-lock, on $name', ({ name, url, forget }) =>
   })
 
   test('release --stale frees exactly the stale ones', async () => {
-    const [silent, live] = [open({ staleAfterMs: STALE_AFTER_MS, renew: false, storeTimeoutMs: 900, nodeId: 'node-s' }), open()]
+    const [silent, live] = [
+      open({ staleAfterMs: STALE_AFTER_MS, renew: false, storeTimeoutMs: 900, nodeId: 'node-s' }),
+      open(),
+    ]
     await silent.ready()
     for (const prospect of ['stale-1', 'stale-2']) await hold(silent, prospect)
     const signal = await hold(live, 'live')

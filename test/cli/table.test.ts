@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
-import { durationOf, formatDuration } from '../../src/cli/duration.ts'
+import { durationOf } from '../../src/cli/duration.ts'
 import { formatTable } from '../../src/cli/table.ts'
+import { formatDuration } from '../../src/engine/duration.ts'
 
 const columns = [
   { title: 'ID', least: 5 },

@@ -65,7 +65,7 @@ test.each(cases)(
     }
   },
   // At the literal pace (KILL_PATIENCE=0) hardly anything stands at any time.
-  Math.max(200_000, MESSAGES * 1000),
+  Math.max(200_000, MESSAGES * 3000),
 )
 
 async function untilHandled(bare: Bare, table: string): Promise<void> {

@@ -1,0 +1,75 @@
+/** The admin for Express, and for anything else that calls `(request, response, next)`. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import bodyParser from 'body-parser'
+import { createAdmin } from './admin.ts'
+import type { AdminAnswer } from './answer.ts'
+import type { AdminOptions } from './options.ts'
+
+/** What Express adds to a request, as far as it is read here. */
+type Mounted = IncomingMessage & { readonly baseUrl?: string; readonly originalUrl?: string; body?: unknown }
+
+/** An Express middleware; `close` ends the live streams, so that a server can close. */
+export interface AdminRouter {
+  (request: IncomingMessage, response: ServerResponse, next: (error?: unknown) => void): void
+  close(): void
+}
+
+/**
+ * The admin as Express mounts it: the page at `/`, JSON under `/api`, `/metrics` and `/health`.
+ *
+ * @throws {@link OptionsError} naming the option that is missing (`authorize`), unknown or impossible.
+ * @example
+ * app.use('/locks', adminRouter({ lock, authorize: basicAuth({ ops: process.env.ADMIN_PASSWORD }) }))
+ */
+export function adminRouter<Source extends IncomingMessage = IncomingMessage>(
+  options: AdminOptions<Source>,
+): AdminRouter {
+  const admin = createAdmin(options)
+  const router = (request: IncomingMessage, response: ServerResponse) => {
+    const { baseUrl = '', originalUrl, url = '/' } = request as Mounted
+    const { pathname, searchParams } = new URL(url, 'http://localhost')
+    // Its links go below itself, so it needs the slash at its end; whoever may not look gets no redirection either.
+    const isBare =
+      pathname === '/' && baseUrl !== '' && new URL(originalUrl ?? url, 'http://localhost').pathname === baseUrl
+    void admin
+      .answer({
+        method: request.method ?? 'GET',
+        path: pathname,
+        query: searchParams,
+        base: baseUrl,
+        header: (name) => [request.headers[name]].flat()[0],
+        json: () => readBody(request, response),
+        source: request as Source,
+      })
+      .then((answer) =>
+        isBare && answer.status === 200 ? redirect(response, `${baseUrl}/`) : send(request, response, answer),
+      )
+  }
+  return Object.assign(router, { close: admin.close })
+}
+
+const parse = bodyParser.json({ limit: '256kb' })
+
+/** What a parser before us has read, or what we read. */
+function readBody(request: Mounted, response: ServerResponse): Promise<unknown> {
+  if (request.body !== undefined) return Promise.resolve(request.body)
+  return new Promise((resolve) => {
+    parse(request, response, (error) => resolve(error ? undefined : request.body))
+  })
+}
+
+function redirect(response: ServerResponse, location: string): void {
+  response.writeHead(302, { location, 'cache-control': 'no-store' }).end()
+}
+
+function send(request: IncomingMessage, response: ServerResponse, { status, headers, body }: AdminAnswer): void {
+  response.writeHead(status, headers)
+  if (typeof body === 'string') {
+    response.end(request.method === 'HEAD' ? undefined : body)
+    return
+  }
+  response.flushHeaders()
+  const ended = new AbortController()
+  response.on('close', () => ended.abort())
+  body((text) => response.write(text), ended.signal)
+}

@@ -1,0 +1,73 @@
+/** Keeps pages up to date: one reading of the store for all who look, and none while nobody does. */
+import type { Sections } from './sections.ts'
+
+/** Proxies cut what says nothing. */
+const HEARTBEAT_MS = 15_000
+
+export interface Live {
+  /** Sends what has changed, until `ended` aborts. */
+  stream(write: (text: string) => void, ended: AbortSignal): void
+  /** Ends all streams. */
+  stop(): void
+}
+
+/** `read`: what is shown now. */
+export function createLive(read: () => Promise<Sections>, everyMs: number): Live {
+  const watchers = new Set<Watcher>()
+  let timer: NodeJS.Timeout | undefined
+  let isStopped = false
+
+  async function refresh(): Promise<void> {
+    timer = undefined
+    try {
+      const sections = await read()
+      for (const watcher of watchers) watcher.show(sections)
+    } catch (error) {
+      const text = error instanceof Error ? error.message.replace(/^session-lock: /, '') : String(error)
+      for (const watcher of watchers) watcher.tell('down', `The store does not answer: ${text}`)
+    }
+    if (watchers.size > 0 && !isStopped) {
+      timer ??= setTimeout(() => void refresh(), everyMs)
+      timer.unref()
+    }
+  }
+
+  return {
+    stream(write, ended) {
+      if (isStopped || ended.aborted) return
+      const watcher = createWatcher(write)
+      watchers.add(watcher)
+      const heartbeat = setInterval(() => watcher.tell('alive', ''), HEARTBEAT_MS).unref()
+      ended.addEventListener('abort', () => {
+        clearInterval(heartbeat)
+        watchers.delete(watcher)
+      })
+      if (!timer) void refresh()
+    },
+    stop() {
+      isStopped = true
+      clearTimeout(timer)
+      watchers.clear()
+    },
+  }
+}
+
+interface Watcher {
+  show(sections: Sections): void
+  tell(event: string, value: unknown): void
+}
+
+/** Sends each part when it is another one than before. */
+function createWatcher(write: (text: string) => void): Watcher {
+  const shown = new Map<string, string>()
+  const tell = (event: string, value: unknown) => write(`event: ${event}\ndata: ${JSON.stringify(value)}\n\n`)
+  return {
+    tell,
+    show(sections) {
+      const changed = Object.entries(sections).filter(([id, { html }]) => shown.get(id) !== html)
+      for (const [id, { html }] of changed) shown.set(id, html)
+      if (changed.length === 0) tell('alive', '')
+      else tell('sections', Object.fromEntries(changed.map(([id, { html }]) => [id, html])))
+    },
+  }
+}
