@@ -1,7 +1,7 @@
 /** What is wrong with a store, as the doctor tells it: the database itself, the tables, and what is in them. */
 import { type Finding, fault, ok, warning } from '../store/examine.ts'
 import { SchemaError } from '../store/migrate.ts'
-import type { Store } from '../store/store.ts'
+import { type Store, StoreError } from '../store/store.ts'
 import { type SessionInfo, storeTime } from './inspection.ts'
 import type { SessionLock } from './lock.ts'
 
@@ -17,13 +17,18 @@ export async function examineStore(store: Store, lock: SessionLock): Promise<Fin
   const findings = (await store.examine?.()) ?? []
   try {
     await store.checkSchema()
+    findings.push(ok('tables', 'of this release'))
+    return [...findings, ...(await examineContents(lock))]
   } catch (error) {
-    if (!(error instanceof SchemaError)) throw error
+    if (!(error instanceof StoreError)) throw error
     const text = error.message.replace(/^session-lock: /, '')
-    return [...findings, fault('tables', text, 'Run "session-lock migrate", or deploy the release that fits them')]
+    if (error instanceof SchemaError)
+      findings.push(fault('tables', text, 'Run "session-lock migrate", or deploy the release that fits them'))
+    // Where a fault was found already, this is what it leads to.
+    else if (findings.every(({ level }) => level === 'ok')) throw error
+    else findings.push(fault('contents', text, 'See to the findings before this one; what is held could not be read'))
+    return findings
   }
-  const usable = findings.every(({ level, check }) => level !== 'fault' || check !== 'privileges')
-  return [...findings, ok('tables', 'of this release'), ...(usable ? await examineContents(lock) : [])]
 }
 
 async function examineContents(lock: SessionLock): Promise<Finding[]> {

@@ -21,7 +21,7 @@ const READY_WITHIN_MS = 60_000
 export const INIT_SQL = ['127.0.0.1', 'localhost', '%']
   .flatMap((host) => [
     `CREATE USER IF NOT EXISTS '${USER}'@'${host}' IDENTIFIED BY '${PASSWORD}';`,
-    `GRANT ALL PRIVILEGES ON *.* TO '${USER}'@'${host}';`,
+    `GRANT ALL PRIVILEGES ON *.* TO '${USER}'@'${host}' WITH GRANT OPTION;`,
   ])
   .concat(`CREATE DATABASE IF NOT EXISTS \`${DATABASE}\` CHARACTER SET utf8mb4;`, '')
   .join('\n')
