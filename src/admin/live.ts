@@ -1,6 +1,8 @@
 /** Keeps pages up to date: one reading of the store for all who look, and none while nobody does. */
 import type { Sections } from './sections.ts'
 
+/** Counting a large table takes a while: of the database's time, looking takes no more than this share. */
+const MOST_SHARE = 0.2
 /** Proxies cut what says nothing. */
 const HEARTBEAT_MS = 15_000
 
@@ -19,6 +21,7 @@ export function createLive(read: () => Promise<Sections>, everyMs: number): Live
 
   async function refresh(): Promise<void> {
     timer = undefined
+    const begunAt = performance.now()
     try {
       const sections = await read()
       for (const watcher of watchers) watcher.show(sections)
@@ -27,7 +30,8 @@ export function createLive(read: () => Promise<Sections>, everyMs: number): Live
       for (const watcher of watchers) watcher.tell('down', `The store does not answer: ${text}`)
     }
     if (watchers.size > 0 && !isStopped) {
-      timer ??= setTimeout(() => void refresh(), everyMs)
+      const took = performance.now() - begunAt
+      timer ??= setTimeout(() => void refresh(), Math.max(everyMs, took / MOST_SHARE - took))
       timer.unref()
     }
   }

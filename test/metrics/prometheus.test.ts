@@ -4,7 +4,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { createSessionLock, type SessionLock, StoreError } from '../../src/index.ts'
 import { collectMetrics } from '../../src/metrics/prometheus.ts'
 import { memoryStore } from '../../src/store/memory.ts'
-import { findOrInstall } from '../servers/find-program.ts'
+import { findOrInstallPromtool } from '../servers/find-promtool.ts'
 import { sharedStores } from '../stores/shared-stores.ts'
 
 const TABLE_PREFIX = 'metrics_'
@@ -13,17 +13,6 @@ const SESSIONS = 100_000
 
 const locks: SessionLock[] = []
 afterEach(async () => void (await Promise.all(locks.splice(0).map((lock) => lock.close()))))
-
-function promtool(): string {
-  return findOrInstall({
-    names: ['promtool'],
-    aptPackage: 'prometheus',
-    howToInstall: `The tests check metrics with "promtool", which was not found. Install it:
-  Debian, Ubuntu   sudo apt-get install prometheus
-  macOS            brew install prometheus
-or put the folder that holds "promtool" on the PATH.`,
-  })
-}
 
 function seriesIn(text: string): string[] {
   return text.split('\n').filter((line) => line !== '' && !line.startsWith('#'))
@@ -62,7 +51,11 @@ describe.each(sharedStores)('on $name', ({ url, forget }) => {
     expect(valueIn(text, 'session_lock_sessions{state="live"}')).toBe(0)
     expect(valueIn(text, 'session_lock_store_up')).toBe(1)
     expect(valueIn(text, 'session_lock_store_call_seconds_count{call="claim"}')).toBe(3)
-    const said = execFileSync(promtool(), ['check', 'metrics'], { input: text, encoding: 'utf8', stdio: 'pipe' })
+    const said = execFileSync(findOrInstallPromtool(), ['check', 'metrics'], {
+      input: text,
+      encoding: 'utf8',
+      stdio: 'pipe',
+    })
     expect(said).toBe('')
     metrics.stop()
     await lock.run({ messageId: 'm9' }, () => 1)
