@@ -5,8 +5,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import express from 'express'
 import { createSessionLock, sessionLock, whatsappHandshake } from 'session-lock'
+import { adminRouter, basicAuth } from 'session-lock/admin'
 
-const { APP_SECRET, VERIFY_TOKEN, ACCESS_TOKEN } = process.env
+const { APP_SECRET, VERIFY_TOKEN, ACCESS_TOKEN, ADMIN_PASSWORD } = process.env
 const { GRAPH_API_URL = 'https://graph.facebook.com', PORT = '3000' } = process.env
 
 for (const name of ['APP_SECRET', 'VERIFY_TOKEN', 'ACCESS_TOKEN']) {
@@ -28,6 +29,10 @@ app.post('/webhook', sessionLock(lock), async (req, res) => {
   // Only now: until then the message is not handled, and Meta delivers again what was not answered 200.
   res.sendStatus(200)
 })
+
+// Who holds what, and what failed; only where there is a password, and over HTTPS only.
+const admin = ADMIN_PASSWORD ? adminRouter({ lock, authorize: basicAuth({ admin: ADMIN_PASSWORD }) }) : undefined
+if (admin) app.use('/locks', admin)
 
 /** The body holds only what is to be handled: sessionLock() has taken out what was handled before. */
 function* textMessages(body) {
@@ -76,6 +81,7 @@ const server = app.listen(Number(PORT), (error) => {
 /** Messages in hand are handled to their end; new ones are refused, and come again to the next process. */
 async function shutDown() {
   console.log('shutting down')
+  admin?.close()
   server.close()
   await lock.close()
   // Else connections that are kept alive would keep this process alive too.
