@@ -1,5 +1,5 @@
 /** What this node did in the last ten minutes, for the small charts. */
-import type { LockEvents } from '../engine/events.ts'
+import { listenTo } from '../engine/events.ts'
 import type { SessionLock } from '../engine/lock.ts'
 
 const BUCKETS = 60
@@ -34,23 +34,20 @@ export function record(lock: SessionLock): Recorder {
     if (list) list[current % BUCKETS] = (list[current % BUCKETS] ?? 0) + 1
   }
 
-  const listeners: { readonly [Name in keyof LockEvents]?: () => void } = {
+  const stop = listenTo(lock, {
     acquired: () => note('acquired'),
     duplicate: () => note('duplicates'),
     busy: () => note('busy'),
     takeover: () => note('takeovers'),
     failed: () => note('failed'),
-  }
-  for (const [name, listener] of Object.entries(listeners)) lock.on(name as keyof LockEvents, listener)
+  })
   return {
     recent(outcome) {
       advance()
       const list = counts.get(outcome) ?? []
       return list.map((_, index) => list[(current + 1 + index) % BUCKETS] ?? 0)
     },
-    stop() {
-      for (const [name, listener] of Object.entries(listeners)) lock.off(name as keyof LockEvents, listener)
-    },
+    stop,
   }
 }
 

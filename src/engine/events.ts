@@ -52,6 +52,25 @@ export interface LockEvents {
 export type EventName = keyof LockEvents
 export type Listener<Name extends EventName> = (event: LockEvents[Name]) => void
 
+/** Some listeners, by their events. */
+export type Listeners = { readonly [Name in EventName]?: Listener<Name> }
+
+/** What can be listened to: a lock. */
+interface Emitter {
+  on<Name extends EventName>(name: Name, listener: Listener<Name>): unknown
+  off<Name extends EventName>(name: Name, listener: Listener<Name>): unknown
+}
+
+/** Adds all of them. Calling what it returns takes them off again. */
+export function listenTo(emitter: Emitter, listeners: Listeners): () => void {
+  // Each listener is of its own event's name.
+  const all = Object.entries(listeners) as Array<[EventName, Listener<EventName>]>
+  for (const [name, listener] of all) emitter.on(name, listener)
+  return () => {
+    for (const [name, listener] of all) emitter.off(name, listener)
+  }
+}
+
 export interface Events {
   on<Name extends EventName>(name: Name, listener: Listener<Name>): void
   off<Name extends EventName>(name: Name, listener: Listener<Name>): void

@@ -1,9 +1,9 @@
 /** Looking inside: who holds what, and what was handled. */
 import type { QueueDepth } from '../store/queue.ts'
-import type { MessageRow, MessageStatus, SessionRow, Store, StoreStats } from '../store/store.ts'
+import type { About, MessageFilter, MessageRow, MessageStatus, SessionRow, Store, StoreStats } from '../store/store.ts'
 import type { Claims } from './claims.ts'
 import type { Engine } from './engine.ts'
-import { namedSessionKey, partsOfKey } from './keys.ts'
+import { endOfSessionKey, partsOfKey } from './keys.ts'
 import type { OutcomeCounts } from './report.ts'
 
 /** A session that is held now. Times are epoch milliseconds by the store's clock. */
@@ -40,8 +40,9 @@ export interface Inspection {
   /** Messages that were handled, the latest first; those in hand now have the status `processing`. */
   messages(filter?: MessagesFilter): Promise<MessageRow[]>
   /**
-   * What is known by this name: a message's id, a prospect, a session's name, or a key. Messages that are known are
-   * the latest 1 000 of it.
+   * What is known by this name: a message's id, a prospect, a session's name, or a key; of its messages the latest
+   * 1 000. No index serves it: of a large table it takes the database a second or two. Redis looks through the latest
+   * 10 000 messages only.
    */
   find(name: string): Promise<Found>
   stats(): Promise<LockStats>
@@ -96,16 +97,20 @@ export function createInspection(engine: Engine, claims: Claims): Inspection {
     const { status, limit = 100, session, since } = filter
     const store = await engine.store()
     const atMost = session === undefined && since === undefined ? limit : ALL
+    const about = session === undefined ? undefined : aboutOf(session)
     const isAsked = (row: MessageRow) =>
       (session === undefined || sessionNameOf(row) === session) &&
       (since === undefined || row.finishedAt === null || row.finishedAt >= since)
-    return (await messagesOf(store, status, atMost)).filter(isAsked).slice(0, limit)
+    return (await messagesOf(store, { limit: atMost, ...(status && { status }), ...(about && { about }) }))
+      .filter(isAsked)
+      .slice(0, limit)
   }
 
-  async function messagesOf(store: Store, status: MessageStatus | undefined, limit: number): Promise<MessageRow[]> {
+  async function messagesOf(store: Store, filter: MessageFilter): Promise<MessageRow[]> {
+    const { status, limit } = filter
     const inHand =
       status === undefined || status === 'processing' ? messagesInHand(await store.sessions({ limit })) : []
-    const rows = await store.messages({ limit, ...(status !== undefined && { status }) })
+    const rows = await store.messages(filter)
     const keys = new Set(inHand.map((row) => row.key))
     return [...inHand, ...rows.filter((row) => !keys.has(row.key))]
   }
@@ -113,17 +118,13 @@ export function createInspection(engine: Engine, claims: Claims): Inspection {
   async function find(name: string): Promise<Found> {
     const store = await engine.store()
     const held = (await store.sessions({ limit: ALL })).map(sessionInfo).filter((row) => isNamed(row, name))
-    const limit = MOST_FOUND
-    const rows = [
-      ...messagesInHand(held).filter((row) => row.messageId === name || held.some(({ key }) => key === row.sessionKey)),
-      ...(await store.messages({ keys: [name], limit })),
-      ...(await store.messages({ messageIds: [name], limit })),
-      ...(await store.messages({ sessionKeys: sessionKeysOf(name, held), limit })),
-      ...(await messagesOf(store, undefined, ALL)).filter((row) => sessionNameOf(row) === name),
-    ]
-    const found = [...new Map(rows.toReversed().map((row) => [row.key, row])).values()]
-    found.sort((a, b) => (b.finishedAt ?? Number.MAX_VALUE) - (a.finishedAt ?? Number.MAX_VALUE))
-    return { sessions: held, messages: found.slice(0, limit) }
+    const inHand = messagesInHand(held)
+    const keys = new Set(inHand.map(({ key }) => key))
+    const rows = (await store.messages({ about: aboutOf(name), limit: MOST_FOUND })).filter(
+      // What only ends alike is another one's.
+      (row) => !keys.has(row.key) && [row.key, row.messageId, row.sessionKey, sessionNameOf(row)].includes(name),
+    )
+    return { sessions: held, messages: [...inHand, ...rows] }
   }
 
   async function stats(): Promise<LockStats> {
@@ -160,8 +161,8 @@ function isNamed({ key, prospect, messageIds, messageKeys }: SessionInfo, name: 
   return [key, prospect].includes(name) || nameInKey(key) === name || [...messageIds, ...messageKeys].includes(name)
 }
 
-function sessionKeysOf(name: string, held: readonly SessionRow[]): string[] {
-  return [...new Set([name, namedSessionKey(name), ...held.map(({ key }) => key)])]
+function aboutOf(name: string): About {
+  return { name, sessionEnding: endOfSessionKey(name) }
 }
 
 /** Who a message's session is: its prospect, or the session's own name; null where it has none that can be read. */

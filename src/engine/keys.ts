@@ -55,6 +55,12 @@ export function namedSessionKey(name: string): string {
   return composeKey('n', [name])
 }
 
+/** What the key of a session ends with, whatever the device: that of its prospect, or of its own name. */
+export function endOfSessionKey(name: string): string {
+  const text = encodeText(name)
+  return `${text.length}:${text}`
+}
+
 /** What a literal key was made of, in order; undefined for a hashed key. `null` where a part was absent. */
 export function partsOfKey(key: string): Array<string | null> | undefined {
   const parts: Array<string | null> = []

@@ -13,7 +13,7 @@ import {
 } from '@opentelemetry/api'
 import type { DeliveryOutcome, HandlerResult, Hold } from '../engine/delivery.ts'
 import { OptionsError } from '../engine/errors.ts'
-import type { LockEvents } from '../engine/events.ts'
+import { listenTo } from '../engine/events.ts'
 import { engineOf, type SessionLock } from '../engine/lock.ts'
 
 /** Options of {@link instrument}. */
@@ -135,7 +135,7 @@ function count(lock: SessionLock, meter: Meter): () => void {
   const wait = seconds('wait', 'From the arrival of a delivery to its lease.')
   const hold = seconds('hold', 'How long a lease was held.')
   const calls = seconds('store_call', 'How long calls of the store took.')
-  const listeners: { readonly [Name in keyof LockEvents]?: (event: LockEvents[Name]) => void } = {
+  return listenTo(lock, {
     acquired({ provider, waitedMs }) {
       claims.add(1, { outcome: 'acquired', provider })
       wait.record(waitedMs / 1000)
@@ -154,9 +154,5 @@ function count(lock: SessionLock, meter: Meter): () => void {
     lease_lost: ({ loss }) => lost.add(1, { loss }),
     store_error: ({ kind }) => storeErrors.add(1, { kind }),
     store_call: ({ call, tookMs }) => calls.record(tookMs / 1000, { call }),
-  }
-  for (const [name, listener] of Object.entries(listeners)) lock.on(name as keyof LockEvents, listener as never)
-  return () => {
-    for (const [name, listener] of Object.entries(listeners)) lock.off(name as keyof LockEvents, listener as never)
-  }
+  })
 }

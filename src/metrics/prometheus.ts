@@ -1,6 +1,6 @@
 /** Metrics for Prometheus, by `prom-client`. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
-import type { LockEvents } from '../engine/events.ts'
+import { listenTo } from '../engine/events.ts'
 import type { LockStats } from '../engine/inspection.ts'
 import type { SessionLock } from '../engine/lock.ts'
 
@@ -70,7 +70,7 @@ export function collectMetrics(lock: SessionLock, options: MetricsOptions = {}):
   const batches = histogram('store_batch_items', 'How many operations one call of the store took along.', BATCH_ITEMS)
   watchStore(lock, prefix, registry, storeEveryMs)
 
-  const listeners: { readonly [Name in keyof LockEvents]?: (event: LockEvents[Name]) => void } = {
+  const stop = listenTo(lock, {
     acquired({ provider, waitedMs }) {
       claims.inc({ outcome: 'acquired', provider })
       wait.observe(waitedMs / 1000)
@@ -94,16 +94,8 @@ export function collectMetrics(lock: SessionLock, options: MetricsOptions = {}):
       calls.observe({ call }, tookMs / 1000)
       batches.observe(items)
     },
-  }
-  for (const [name, listener] of Object.entries(listeners)) lock.on(name as keyof LockEvents, listener as never)
-  return {
-    registry,
-    contentType: registry.contentType,
-    text: () => registry.metrics(),
-    stop() {
-      for (const [name, listener] of Object.entries(listeners)) lock.off(name as keyof LockEvents, listener as never)
-    },
-  }
+  })
+  return { registry, contentType: registry.contentType, text: () => registry.metrics(), stop }
 }
 
 /** Gauges that are read when somebody scrapes. */

@@ -93,7 +93,7 @@ export async function listSessions(query: Query, names: TableNames, filter: Sess
 
 /** The message table, the latest first. */
 export async function listMessages(query: Query, names: TableNames, filter: MessageFilter): Promise<MessageRow[]> {
-  if ([filter.keys, filter.messageIds, filter.sessionKeys].some((wanted) => wanted?.length === 0)) return []
+  if ([filter.keys, filter.messageIds].some((wanted) => wanted?.length === 0)) return []
   const conditions = ['TRUE']
   const values: unknown[] = []
   if (filter.keys) {
@@ -104,9 +104,10 @@ export async function listMessages(query: Query, names: TableNames, filter: Mess
     conditions.push('message_id IN (?)')
     values.push(filter.messageIds)
   }
-  if (filter.sessionKeys) {
-    conditions.push('session_key IN (?)')
-    values.push(filter.sessionKeys)
+  if (filter.about) {
+    const { name, sessionEnding } = filter.about
+    conditions.push('(message_key = ? OR message_id = ? OR session_key = ? OR RIGHT(session_key, ?) = ?)')
+    values.push(name, name, name, Buffer.byteLength(sessionEnding), sessionEnding)
   }
   if (filter.status) {
     conditions.push('status = ?')

@@ -89,14 +89,17 @@ export async function listMessages(query: Query, names: Names, filter: MessageFi
       FROM ${names.messages}
       WHERE ($1::bytea[] IS NULL OR message_key = ANY ($1)) AND ($2::text IS NULL OR status = $2)
         AND ($4::text[] IS NULL OR message_id = ANY ($4))
-        AND ($5::bytea[] IS NULL OR session_key = ANY ($5))
+        AND ($5::bytea IS NULL OR message_key = $5 OR message_id = $6 OR session_key = $5
+          OR substring(session_key FROM octet_length(session_key) - octet_length($7::bytea) + 1) = $7)
       ORDER BY finished_at DESC NULLS LAST LIMIT $3`,
     values: [
       filter.keys?.map(bytes) ?? null,
       filter.status ?? null,
       filter.limit,
       filter.messageIds ?? null,
-      filter.sessionKeys?.map(bytes) ?? null,
+      filter.about ? bytes(filter.about.name) : null,
+      filter.about?.name ?? null,
+      filter.about ? bytes(filter.about.sessionEnding) : null,
     ],
   })
   return rows.map(([row]) => messageRow(JSON.parse(row ?? '') as MessageAnswer))

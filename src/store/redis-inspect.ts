@@ -2,6 +2,7 @@
 
 import { type Buckets, byBucket, everywhere } from './redis-buckets.ts'
 import { integer, list, type Reply, type Run, text, textOrNull, toMicros } from './redis-scripts.ts'
+import { isAbout } from './rows.ts'
 import type {
   CleanupOptions,
   CleanupReport,
@@ -83,14 +84,14 @@ export async function listMessages(buckets: Buckets, filter: MessageFilter): Pro
     .map(messageRow)
     .filter((row) => filter.status === undefined || row.status === filter.status)
     .filter((row) => filter.messageIds === undefined || filter.messageIds.includes(row.messageId))
-    .filter((row) => filter.sessionKeys === undefined || filter.sessionKeys.includes(row.sessionKey ?? ''))
+    .filter((row) => filter.about === undefined || isAbout(row, filter.about))
     .sort((a, b) => (b.finishedAt ?? 0) - (a.finishedAt ?? 0))
     .slice(0, filter.limit)
 }
 
 /** What no set is ordered by is looked for among the latest. */
 function withRoom(filter: MessageFilter): MessageFilter {
-  return filter.messageIds || filter.sessionKeys ? { ...filter, limit: Math.max(filter.limit, LOOKED_THROUGH) } : filter
+  return filter.messageIds || filter.about ? { ...filter, limit: Math.max(filter.limit, LOOKED_THROUGH) } : filter
 }
 
 interface Latest {

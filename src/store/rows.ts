@@ -1,5 +1,5 @@
 /** What the stores share about rows: the shapes they keep, and how text and lists are written. */
-import type { MessageRow, MessageStatus, SessionRow, Settlement } from './store.ts'
+import type { About, MessageRow, MessageStatus, SessionRow, Settlement } from './store.ts'
 
 /** The most characters of an error's text that are kept. */
 const MAX_ERROR_CHARACTERS = 1000
@@ -33,6 +33,14 @@ export function toSessionRow(row: StoredSession, now: number): SessionRow {
 /** The row as people see it: without the answer that was stored. */
 export function toMessageRow({ response: _, ...row }: StoredMessage): MessageRow {
   return row
+}
+
+/** Is it what somebody means by this name? */
+export function isAbout(
+  { key, messageId, sessionKey }: StoredMessage | MessageRow,
+  { name, sessionEnding }: About,
+): boolean {
+  return [key, messageId, sessionKey].includes(name) || (sessionKey?.endsWith(sessionEnding) ?? false)
 }
 
 /**

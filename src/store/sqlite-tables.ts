@@ -73,11 +73,14 @@ export function sqliteTables(connection: SqliteConnection, tablePrefix: string):
       const sql = `SELECT ${SESSION_COLUMNS} FROM ${sessions} ${where.sql} ORDER BY locked_at LIMIT ?`
       return connection.all(sql, ...where.values, limit).map(toSession)
     },
-    listMessages({ keys, messageIds, sessionKeys, status, limit }) {
+    listMessages({ keys, messageIds, about, status, limit }) {
       const where = conditions([
         keys && [isOneOf('message_key'), JSON.stringify(keys)],
         messageIds && [isOneOf('message_id'), JSON.stringify(messageIds)],
-        sessionKeys && [isOneOf('session_key'), JSON.stringify(sessionKeys)],
+        about && [
+          '(message_key = ? OR message_id = ? OR session_key = ? OR substr(session_key, ?) = ?)',
+          ...[about.name, about.name, about.name, -[...about.sessionEnding].length, about.sessionEnding],
+        ],
         status !== undefined && ['status = ?', status],
       ])
       // Which ones is found in the index alone; only those few are read.

@@ -237,12 +237,20 @@ export interface SessionFilter {
   readonly limit: number
 }
 
+/** Whatever people may call a message by. */
+export interface About {
+  /** The message's key or id, or its session's key. */
+  readonly name: string
+  /** Or its session's key ends so. */
+  readonly sessionEnding: string
+}
+
 export interface MessageFilter {
   readonly keys?: readonly string[]
   /** Not indexed: for people, not for the handling of messages. Redis looks through the latest 10 000 only. */
   readonly messageIds?: readonly string[]
   /** Likewise. */
-  readonly sessionKeys?: readonly string[]
+  readonly about?: About
   readonly status?: MessageStatus
   /** At most this many, the latest first. */
   readonly limit: number

@@ -1,7 +1,7 @@
 /** What people and the engine's short cuts see: look, sessions, messages, stats. */
 import assert from 'node:assert/strict'
-import type { MessageStatus } from '../store/store.ts'
-import { acquire, complete, LONG_MS, look, messageOf, part, rowOf, SHORT_MS } from './asking.ts'
+import type { MessageFilter, MessageStatus } from '../store/store.ts'
+import { acquire, complete, LONG_MS, look, message, messageOf, part, rowOf, SHORT_MS, settle } from './asking.ts'
 import { untilClockPasses, untilForgotten, untilStale } from './waiting.ts'
 import type { Check } from './world.ts'
 
@@ -66,6 +66,28 @@ export const lookInsideChecks: readonly Check[] = [
       assert.deepEqual(await listed({ status: 'dead' }), [])
       assert.deepEqual(await listed({ keys: ['m2', 'm1', 'nobody'] }), ['m1', 'm2'])
       assert.deepEqual(await listed({ keys: ['m2', 'm1'], status: 'failed' }), ['m1'])
+    },
+  },
+  {
+    promise: 'messages are found by their id, by their session, and by how its key ends, with or without a status',
+    run: async ({ open }) => {
+      const store = await open()
+      const homes = { m1: 's:1:d3:ada', m2: 's:1:e3:ada', m3: 's:1:d3:bob' }
+      for (const [key, home] of Object.entries(homes)) {
+        const messages = [{ ...message(key, home), id: `id of ${key}` }]
+        const lease = await acquire(store, { ...part([home]), messages })
+        await settle(store, lease, { outcome: key === 'm2' ? 'failed' : 'completed' })
+      }
+      const found = async (filter: Omit<MessageFilter, 'limit'>) =>
+        (await store.messages({ ...filter, limit: 10 })).map(({ key }) => key).sort()
+      assert.deepEqual(await found({ messageIds: ['id of m1', 'id of m3', 'nobody'] }), ['m1', 'm3'])
+      const ada = { name: 'ada', sessionEnding: '3:ada' }
+      assert.deepEqual(await found({ about: ada }), ['m1', 'm2'])
+      assert.deepEqual(await found({ about: ada, status: 'failed' }), ['m2'])
+      assert.deepEqual(await found({ about: { name: 's:1:d3:bob', sessionEnding: 'none' } }), ['m3'])
+      assert.deepEqual(await found({ about: { name: 'm2', sessionEnding: 'none' } }), ['m2'])
+      assert.deepEqual(await found({ about: { name: 'id of m1', sessionEnding: 'none' } }), ['m1'])
+      assert.deepEqual(await found({ messageIds: [] }), [])
     },
   },
   {

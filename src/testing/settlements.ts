@@ -211,7 +211,8 @@ async function completedSettlement(store: Store): Promise<void> {
   assert.deepEqual(await keysHeld(store), [])
   const written = await messageOf(store, 'm1')
   assert.ok(written?.finishedAt && written.expiresAt)
-  const { finishedAt, expiresAt, ...rest } = written
+  const { startedAt, finishedAt, expiresAt, ...rest } = written
+  assert.ok(startedAt === null || startedAt <= finishedAt)
   assertNear(expiresAt - finishedAt, LONG_MS)
   assert.deepEqual(rest, {
     key: 'm1',
@@ -225,6 +226,7 @@ async function completedSettlement(store: Store): Promise<void> {
     fencingToken: lease.token,
     attempts: 1,
     lastError: null,
+    receivedAt: null,
   })
 }
 

@@ -53,7 +53,7 @@ export function patient(store: Store): Store {
     look: (messages) => repeatOnConflict(() => store.look(messages)),
     renew: (renewals) => repeatOnConflict(() => store.renew(renewals)),
     settle: (settlements) => repeatOnConflict(() => store.settle(settlements)),
-    release: (keys) => repeatOnConflict(() => store.release(keys)),
+    release: (keys, how) => repeatOnConflict(() => store.release(keys, how)),
     sessions: (filter) => repeatOnConflict(() => store.sessions(filter)),
     messages: (filter) => repeatOnConflict(() => store.messages(filter)),
     stats: () => repeatOnConflict(() => store.stats()),
