@@ -1,6 +1,6 @@
 /** What this node did in the last ten minutes, for the small charts. */
 import { listenTo } from '../engine/events.ts'
-import type { SessionLock } from '../engine/lock.ts'
+import { requireEngine, type SessionLock } from '../engine/lock.ts'
 
 const BUCKETS = 60
 const BUCKET_MS = 10_000
@@ -34,20 +34,23 @@ export function record(lock: SessionLock): Recorder {
     if (list) list[current % BUCKETS] = (list[current % BUCKETS] ?? 0) + 1
   }
 
-  const stop = listenTo(lock, {
-    acquired: () => note('acquired'),
-    duplicate: () => note('duplicates'),
-    busy: () => note('busy'),
-    takeover: () => note('takeovers'),
-    failed: () => note('failed'),
+  const stopMeter = requireEngine(lock).meters.add({
+    claimed: (outcome) => note(outcome === 'acquired' || outcome === 'busy' ? outcome : 'duplicates'),
+    ended(result) {
+      if (result === 'failed') note('failed')
+    },
   })
+  const stopListening = listenTo(lock, { takeover: () => note('takeovers') })
   return {
     recent(outcome) {
       advance()
       const list = counts.get(outcome) ?? []
       return list.map((_, index) => list[(current + 1 + index) % BUCKETS] ?? 0)
     },
-    stop,
+    stop() {
+      stopMeter()
+      stopListening()
+    },
   }
 }
 

@@ -19,6 +19,7 @@ import { type Batches, createBatches } from './batches.ts'
 import { createEvents, type Events, type StoreCall } from './events.ts'
 import { createHeart, type Heart } from './heart.ts'
 import { createLog, type Log, type LogSubject } from './log.ts'
+import { createMeters, type Meters } from './meter.ts'
 import type { ResolvedOptions } from './options.ts'
 import type { Port } from './port.ts'
 import type { Tracing } from './tracing.ts'
@@ -28,6 +29,7 @@ export interface Engine {
   readonly port: Port
   readonly log: Log
   readonly events: Events
+  readonly meters: Meters
   /** Set by whoever traces. */
   tracing: Tracing | undefined
   /** When leases are renewed, expire, or are held for too long. */
@@ -129,6 +131,7 @@ export function createEngine(options: ResolvedOptions): Engine {
     port,
     log,
     events,
+    meters: createMeters(),
     tracing: undefined,
     heart,
     claims: batches<Claim, ClaimVerdict>('claim', (to, claims) => to.claim(claims), addClaimKeys),

@@ -314,8 +314,8 @@ class HeldLeases implements LiveHold, LeaseHolder, Beating {
   }
 
   #conclude(lease: HeldLease, verdict: SettlementVerdict): 'settled' | 'lost' {
-    const { log, events, port } = this.#engine
-    const { keeper, of } = this.#input
+    const { log, events, meters, port } = this.#engine
+    const { keeper, of, provider } = this.#input
     const result = this.#result as HandlerResult
     const { outcome, messages, response } = lease.settlement as Settlement
     if (verdict === 'lost') {
@@ -323,6 +323,7 @@ class HeldLeases implements LiveHold, LeaseHolder, Beating {
       return 'lost'
     }
     const heldMs = port.now() - this.#acquiredAt
+    meters.ended(result.status, provider, heldMs)
     if (result.status === 'completed') {
       if (log.isDebug()) log.released(this.#subjectOf(lease), heldMs)
       if (events.isHeard('released')) events.emit('released', { ...this.#eventOf(lease), heldMs })

@@ -6,7 +6,7 @@ import { createClaims } from './claims.ts'
 import { cleanRegularly } from './cleaning.ts'
 import type { Delivery, DeliveryOutcome } from './delivery.ts'
 import { createEngine, type Engine } from './engine.ts'
-import { KeyError } from './errors.ts'
+import { KeyError, OptionsError } from './errors.ts'
 import type { EventName, Listener } from './events.ts'
 import { createInspection, type Inspection } from './inspection.ts'
 import type { Lease } from './lease.ts'
@@ -197,6 +197,13 @@ const engines = new WeakMap<SessionLock, Engine>()
 /** What is behind a lock; undefined for what was made elsewhere. */
 export function engineOf(lock: SessionLock): Engine | undefined {
   return engines.get(lock)
+}
+
+/** What is behind a lock. Throws an {@link OptionsError} for what was made elsewhere. */
+export function requireEngine(lock: SessionLock): Engine {
+  const engine = engines.get(lock)
+  if (engine) return engine
+  throw new OptionsError('lock', 'takes a lock made by createSessionLock()')
 }
 
 /** Handled without a lease (`onStoreError: 'allow'`): the handler sees one that protects nothing. */

@@ -26,7 +26,7 @@ export interface Report {
 }
 
 export function createReport(engine: Engine): Report {
-  const { port, options, log, events } = engine
+  const { port, options, log, events, meters } = engine
   const counts: OutcomeCounts = { acquired: 0, duplicates: 0, busy: 0, takeovers: 0, unprotected: 0 }
 
   function subjectOf(turn: Turn, parts: readonly PlannedPart[]): LogSubject {
@@ -50,6 +50,7 @@ export function createReport(engine: Engine): Report {
     acquired(turn, part, { fencingToken, takeover }) {
       const waitedMs = port.now() - turn.enteredAt
       counts.acquired += 1
+      meters.claimed('acquired', turn.plan.provider, waitedMs)
       if (takeover) {
         counts.takeovers += 1
         log.takeover(subjectOf(turn, [part]), takeover, waitedMs)
@@ -61,12 +62,14 @@ export function createReport(engine: Engine): Report {
     duplicate(turn, of) {
       const waitedMs = port.now() - turn.enteredAt
       counts.duplicates += 1
+      meters.claimed(of === 'completed' ? 'duplicate' : of, turn.plan.provider, waitedMs)
       log.duplicate(subjectOf(turn, turn.plan.parts), of, waitedMs)
       if (events.isHeard('duplicate')) events.emit('duplicate', { ...eventOf(turn, turn.plan.parts), of, waitedMs })
     },
     busy(turn) {
       const waitedMs = port.now() - turn.enteredAt
       counts.busy += 1
+      meters.claimed('busy', turn.plan.provider, waitedMs)
       log.busy(subjectOf(turn, turn.plan.parts), waitedMs)
       if (events.isHeard('busy')) events.emit('busy', { ...eventOf(turn, turn.plan.parts), waitedMs })
     },

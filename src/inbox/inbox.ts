@@ -1,8 +1,8 @@
 /** The inbox: deliveries are stored, answered at once, and handled afterwards, each session in the order of arrival. */
 import type { Delivery } from '../engine/delivery.ts'
-import { type Engine, requireQueue } from '../engine/engine.ts'
-import { ClosedError, OptionsError } from '../engine/errors.ts'
-import { engineOf } from '../engine/lock.ts'
+import { requireQueue } from '../engine/engine.ts'
+import { ClosedError } from '../engine/errors.ts'
+import { requireEngine } from '../engine/lock.ts'
 import { requeued } from '../engine/steering.ts'
 import type { QueueDepth } from '../store/queue.ts'
 import type { MessageRow } from '../store/store.ts'
@@ -82,7 +82,7 @@ const MOST_ROWS = 10_000
 export function createInbox(options: InboxOptions): Inbox {
   const resolved = resolveInboxOptions(options)
   const { lock } = options
-  const engine = requireEngine(engineOf(lock))
+  const engine = requireEngine(lock)
   const worker = createWorker(engine, resolved)
   const pollers = new Set<Poller>()
 
@@ -143,11 +143,6 @@ export function createInbox(options: InboxOptions): Inbox {
 }
 
 const NOTHING = { owner: '', messages: [], gather: null }
-
-function requireEngine(engine: Engine | undefined): Engine {
-  if (engine) return engine
-  throw new OptionsError('lock', 'takes a lock made by createSessionLock()')
-}
 
 function deliveryOf(source: string, { messages }: Page): Delivery {
   return { provider: source, messages: messages.map(({ id, prospect, device }) => ({ id, prospect, device })) }

@@ -239,6 +239,7 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
     const event = { provider, prospect: part.prospect, device: part.device, messageIds, owner, nodeId, fencingToken }
     // By two clocks, the store's and this process's own: good enough for people.
     const waitedMs = Math.max(0, Date.now() - (taken.messages[0]?.receivedAt ?? 0))
+    engine.meters.claimed('acquired', provider, waitedMs)
     if (takeover) {
       engine.log.takeover(subject, takeover, waitedMs)
       const from = { fromNodeId: takeover.nodeId, ageMs: takeover.silentForMs }

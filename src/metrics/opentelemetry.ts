@@ -1,6 +1,7 @@
 /** Traces and metrics for OpenTelemetry, by `@opentelemetry/api`. */
 import {
   type Attributes,
+  type Context,
   context,
   type Meter,
   type MeterProvider,
@@ -11,10 +12,9 @@ import {
   type TracerProvider,
   trace,
 } from '@opentelemetry/api'
-import type { DeliveryOutcome, HandlerResult, Hold } from '../engine/delivery.ts'
-import { OptionsError } from '../engine/errors.ts'
+import type { DeliveryOutcome, HandlerResult, Hold, SettleResult } from '../engine/delivery.ts'
 import { listenTo } from '../engine/events.ts'
-import { engineOf, type SessionLock } from '../engine/lock.ts'
+import { requireEngine, type SessionLock } from '../engine/lock.ts'
 
 /** Options of {@link instrument}. */
 export interface InstrumentOptions {
@@ -28,7 +28,7 @@ const NAME = 'session-lock'
 
 /**
  * Traces a lock, from now on, and counts what it does: a span `session-lock claim` around each claim, a span
- * `session-lock handle` around each handler, which is the parent of whatever the handler does, and the metrics that
+ * `session-lock handle` around each handler, the parent of whatever the handler does, and the metrics that
  * `collectMetrics` has too, without those that only the store knows. No attribute names a prospect, a device or a
  * message.
  *
@@ -40,18 +40,11 @@ const NAME = 'session-lock'
  * const stop = instrument(lock)
  */
 export function instrument(lock: SessionLock, options: InstrumentOptions = {}): () => void {
-  const engine = engineOf(lock)
-  if (!engine) throw new OptionsError('lock', 'takes a lock made by createSessionLock()')
+  const engine = requireEngine(lock)
   const tracer = (options.tracerProvider ?? trace.getTracerProvider()).getTracer(NAME)
-  const hold = (provider: string, held: Hold) => tracedHold(tracer, provider, held)
   engine.tracing = {
-    hold,
-    claim: (provider, run) =>
-      tracer.startActiveSpan('session-lock claim', { attributes: { 'session_lock.provider': provider } }, (span) =>
-        endWith(span, run).then((outcome) =>
-          outcome.outcome === 'acquired' ? { ...outcome, hold: hold(provider, outcome.hold) } : outcome,
-        ),
-      ),
+    hold: (provider, held) => tracedHold(tracer, provider, held, context.active()),
+    claim: (provider, run) => tracedClaim(tracer, provider, run),
   }
   const stopCounting = count(lock, (options.meterProvider ?? metrics).getMeter(NAME))
   return () => {
@@ -60,11 +53,27 @@ export function instrument(lock: SessionLock, options: InstrumentOptions = {}): 
   }
 }
 
-async function endWith(span: Span, run: () => Promise<DeliveryOutcome>): Promise<DeliveryOutcome> {
+/** What is not sampled costs no more than finding that out. */
+function tracedClaim(tracer: Tracer, provider: string, run: () => Promise<DeliveryOutcome>): Promise<DeliveryOutcome> {
+  const active = context.active()
+  const parent = trace.getSpan(active)
+  if (parent && !parent.isRecording()) return run()
+  const span = tracer.startSpan('session-lock claim', { attributes: { 'session_lock.provider': provider } }, active)
+  if (!span.isRecording()) return run()
+  // Where the request has no span, its handler is below its claim, so that both are of one trace.
+  const around = parent ? active : trace.setSpan(active, span)
+  return endClaim(span, run, (hold) => tracedHold(tracer, provider, hold, around))
+}
+
+async function endClaim(
+  span: Span,
+  run: () => Promise<DeliveryOutcome>,
+  traced: (hold: Hold) => Hold,
+): Promise<DeliveryOutcome> {
   try {
     const outcome = await run()
     span.setAttribute('session_lock.outcome', outcomeName(outcome))
-    return outcome
+    return outcome.outcome === 'acquired' ? { ...outcome, hold: traced(outcome.hold) } : outcome
   } catch (error) {
     fail(span, error)
     throw error
@@ -77,43 +86,72 @@ function outcomeName(outcome: DeliveryOutcome): string {
   return outcome.outcome === 'duplicate' && outcome.of === 'in_flight' ? 'in_flight' : outcome.outcome
 }
 
-/** A child of whatever the request's span is. The handler's own spans are children of it. */
-function tracedHold(tracer: Tracer, provider: string, hold: Hold): Hold {
+function tracedHold(tracer: Tracer, provider: string, hold: Hold, around: Context): Hold {
   const attributes: Attributes = {
     'session_lock.provider': provider,
     'session_lock.fencing_token': hold.fencingToken,
     'session_lock.takeover': hold.leases.some(({ takeover }) => takeover),
     'session_lock.messages': hold.fresh.length,
   }
-  const span = tracer.startSpan('session-lock handle', { attributes })
-  const around = trace.setSpan(context.active(), span)
-  let isEnded = false
-  const end = (result: HandlerResult): void => {
-    if (isEnded) return
-    isEnded = true
-    if (hold.signal.aborted) span.addEvent('lease lost')
-    if (result.status === 'failed') fail(span, result.error)
-    span.end()
+  const span = tracer.startSpan('session-lock handle', { attributes }, around)
+  return span.isRecording() ? new TracedHold(hold, span, trace.setSpan(around, span)) : hold
+}
+
+/** The handler's own spans are children of this one. A class, as every message has one. */
+class TracedHold implements Hold {
+  readonly #hold: Hold
+  readonly #span: Span
+  readonly #around: Context
+  #isEnded = false
+
+  constructor(hold: Hold, span: Span, around: Context) {
+    this.#hold = hold
+    this.#span = span
+    this.#around = around
   }
-  return {
-    leases: hold.leases,
-    fresh: hold.fresh,
-    duplicates: hold.duplicates,
-    withheld: hold.withheld,
-    signal: hold.signal,
-    fencingToken: hold.fencingToken,
-    get rolledBack() {
-      return hold.rolledBack
-    },
-    within: (work) => hold.within(() => context.with(around, work)),
-    settle(result) {
-      end(result)
-      return hold.settle(result)
-    },
-    end(result) {
-      end(result)
-      hold.end(result)
-    },
+
+  get leases(): Hold['leases'] {
+    return this.#hold.leases
+  }
+  get fresh(): Hold['fresh'] {
+    return this.#hold.fresh
+  }
+  get duplicates(): Hold['duplicates'] {
+    return this.#hold.duplicates
+  }
+  get withheld(): Hold['withheld'] {
+    return this.#hold.withheld
+  }
+  /** Made when it is asked for, so not before. */
+  get signal(): AbortSignal {
+    return this.#hold.signal
+  }
+  get fencingToken(): number {
+    return this.#hold.fencingToken
+  }
+  get rolledBack(): Error | undefined {
+    return this.#hold.rolledBack
+  }
+
+  within<Result>(work: () => Result): Result {
+    return this.#hold.within(() => context.with(this.#around, work))
+  }
+
+  settle(result: HandlerResult): Promise<SettleResult> {
+    this.#end(result)
+    return this.#hold.settle(result)
+  }
+
+  end(result: HandlerResult): void {
+    this.#end(result)
+    this.#hold.end(result)
+  }
+
+  #end(result: HandlerResult): void {
+    if (this.#isEnded) return
+    this.#isEnded = true
+    if (result.status === 'failed') fail(this.#span, result.error)
+    this.#span.end()
   }
 }
 
@@ -135,24 +173,24 @@ function count(lock: SessionLock, meter: Meter): () => void {
   const wait = seconds('wait', 'From the arrival of a delivery to its lease.')
   const hold = seconds('hold', 'How long a lease was held.')
   const calls = seconds('store_call', 'How long calls of the store took.')
-  return listenTo(lock, {
-    acquired({ provider, waitedMs }) {
-      claims.add(1, { outcome: 'acquired', provider })
-      wait.record(waitedMs / 1000)
+  const stopMeter = requireEngine(lock).meters.add({
+    claimed(outcome, provider, waitedMs) {
+      claims.add(1, { outcome, provider })
+      if (outcome === 'acquired') wait.record(waitedMs / 1000)
     },
-    duplicate: ({ provider, of }) => claims.add(1, { outcome: of === 'completed' ? 'duplicate' : of, provider }),
-    busy: ({ provider }) => claims.add(1, { outcome: 'busy', provider }),
+    ended(result, provider, heldMs) {
+      handled.add(1, { result, provider })
+      hold.record(heldMs / 1000)
+    },
+  })
+  const stopListening = listenTo(lock, {
     takeover: () => takeovers.add(1),
-    released({ provider, heldMs }) {
-      handled.add(1, { result: 'completed', provider })
-      hold.record(heldMs / 1000)
-    },
-    failed({ provider, heldMs }) {
-      handled.add(1, { result: 'failed', provider })
-      hold.record(heldMs / 1000)
-    },
     lease_lost: ({ loss }) => lost.add(1, { loss }),
     store_error: ({ kind }) => storeErrors.add(1, { kind }),
     store_call: ({ call, tookMs }) => calls.record(tookMs / 1000, { call }),
   })
+  return () => {
+    stopMeter()
+    stopListening()
+  }
 }

@@ -2,7 +2,7 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { listenTo } from '../engine/events.ts'
 import type { LockStats } from '../engine/inspection.ts'
-import type { SessionLock } from '../engine/lock.ts'
+import { requireEngine, type SessionLock } from '../engine/lock.ts'
 
 /** Options of {@link collectMetrics}. */
 export interface MetricsOptions {
@@ -40,6 +40,7 @@ const STORE_EVERY_MS = 10_000
  *
  * Needs the package `prom-client`.
  *
+ * @throws {@link OptionsError} where this is no lock of `createSessionLock`.
  * @example
  * const metrics = collectMetrics(lock)
  * app.get('/metrics', async (_request, response) => response.type(metrics.contentType).send(await metrics.text()))
@@ -70,24 +71,18 @@ export function collectMetrics(lock: SessionLock, options: MetricsOptions = {}):
   const batches = histogram('store_batch_items', 'How many operations one call of the store took along.', BATCH_ITEMS)
   watchStore(lock, prefix, registry, storeEveryMs)
 
-  const stop = listenTo(lock, {
-    acquired({ provider, waitedMs }) {
-      claims.inc({ outcome: 'acquired', provider })
-      wait.observe(waitedMs / 1000)
+  const stopMeter = requireEngine(lock).meters.add({
+    claimed(outcome, provider, waitedMs) {
+      claims.inc({ outcome, provider })
+      if (outcome === 'acquired') wait.observe(waitedMs / 1000)
     },
-    duplicate({ provider, of }) {
-      claims.inc({ outcome: of === 'completed' ? 'duplicate' : 'in_flight', provider })
+    ended(result, provider, heldMs) {
+      handled.inc({ result, provider })
+      hold.observe(heldMs / 1000)
     },
-    busy: ({ provider }) => claims.inc({ outcome: 'busy', provider }),
+  })
+  const stopListening = listenTo(lock, {
     takeover: () => takeovers.inc(),
-    released({ provider, heldMs }) {
-      handled.inc({ result: 'completed', provider })
-      hold.observe(heldMs / 1000)
-    },
-    failed({ provider, heldMs }) {
-      handled.inc({ result: 'failed', provider })
-      hold.observe(heldMs / 1000)
-    },
     lease_lost: ({ loss }) => lost.inc({ loss }),
     store_error: ({ kind }) => storeErrors.inc({ kind }),
     store_call({ call, items, tookMs }) {
@@ -95,7 +90,15 @@ export function collectMetrics(lock: SessionLock, options: MetricsOptions = {}):
       batches.observe(items)
     },
   })
-  return { registry, contentType: registry.contentType, text: () => registry.metrics(), stop }
+  return {
+    registry,
+    contentType: registry.contentType,
+    text: () => registry.metrics(),
+    stop() {
+      stopMeter()
+      stopListening()
+    },
+  }
 }
 
 /** Gauges that are read when somebody scrapes. */
