@@ -6,12 +6,47 @@ export const SCRIPT = `'use strict'
   const live = document.getElementById('live')
   const down = document.getElementById('down')
 
-  /** A part is put in anew; whoever stood on a button of it stands there still. */
+  /**
+   * Makes one element like another by changing no more than is different: else somebody who presses a button just
+   * then would press one that is gone. What has an id is the same only under that id, so that no button becomes
+   * another one's.
+   */
+  const become = (old, wanted) => {
+    if (old.nodeType === Node.TEXT_NODE) {
+      if (old.data !== wanted.data) old.data = wanted.data
+      return
+    }
+    for (const { name } of [...old.attributes]) if (!wanted.hasAttribute(name)) old.removeAttribute(name)
+    for (const { name, value } of wanted.attributes) {
+      if (old.getAttribute(name) !== value) old.setAttribute(name, value)
+    }
+    becomeWithin(old, wanted)
+  }
+
+  const becomeWithin = (old, wanted) => {
+    const named = new Map([...old.children].filter((child) => child.id).map((child) => [child.id, child]))
+    const next = [...wanted.childNodes]
+    for (const [at, child] of next.entries()) {
+      const there = old.childNodes[at]
+      const same = child.id ? named.get(child.id) : there
+      const isAlike = same && same.nodeName === child.nodeName && (same.id ?? '') === (child.id ?? '')
+      if (!isAlike) old.insertBefore(child, there ?? null)
+      else {
+        if (same !== there) old.insertBefore(same, there ?? null)
+        become(same, child)
+      }
+    }
+    while (old.childNodes.length > next.length) old.lastChild.remove()
+  }
+
+  /** Whoever stood on a button that has moved stands there still. */
   const put = (id, text) => {
     const part = document.getElementById(id)
     const focused = part.contains(document.activeElement) ? document.activeElement.id : ''
-    part.innerHTML = text
-    if (focused) document.getElementById(focused)?.focus()
+    const wanted = document.createElement('template')
+    wanted.innerHTML = text
+    becomeWithin(part, wanted.content)
+    if (focused && document.activeElement.id !== focused) document.getElementById(focused)?.focus()
   }
 
   const tell = (text, isBad) => {

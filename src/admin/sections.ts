@@ -78,7 +78,7 @@ function sessionRow(row: ShownSession, now: number, { base, readOnly, masked }: 
   const silentMs = Math.max(0, Math.min(now - renewedAt, lease))
   const share = Math.round((silentMs / lease) * 100)
   const meter = html`<meter min="0" max="100" low="50" high="90" optimum="0" value="${share}" aria-label="${share} percent of the lease of ${name} has passed"></meter>`
-  return html`<tr class="${stale ? 'stale' : ''}">
+  return html`<tr id="s-${row.handle}" class="${stale ? 'stale' : ''}">
 <th scope="row" data-label="Session"><a href="${base}/show?${which}">${name}</a></th>
 <td data-label="Device">${device ?? '–'}</td>
 <td data-label="Messages" class="ids">${messageIds.join(', ') || '–'}</td>
@@ -112,7 +112,7 @@ ${left > 0 && html`<p>… and ${left} more.</p>`}`
 function deadRow({ handle, messageId, session, attempts, lastError }: ShownMessage, readOnly: boolean): Html {
   const act = (action: string, label: string) =>
     html`<button type="button" id="${action}-${handle}" data-act="${action}" data-handle="${handle}" aria-label="${label} ${messageId}">${label}</button>`
-  return html`<tr>
+  return html`<tr id="d-${handle}">
 <th scope="row" data-label="Message" class="ids">${messageId}</th>
 <td data-label="Session">${session ?? '–'}</td>
 <td data-label="Tries" class="number">${attempts}</td>

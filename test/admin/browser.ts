@@ -25,6 +25,8 @@ export interface TestBrowser {
   newPage(url: string, options?: BrowserContextOptions): Promise<Page>
   /** Closes all pages, and expects that none had an error on its console or asked anything but loopback. */
   closePages(): Promise<void>
+  /** After a test that failed: closes all pages, whatever they had to say. */
+  forgetPages(): Promise<void>
   close(): Promise<void>
 }
 
@@ -37,6 +39,11 @@ export async function openBrowser(): Promise<TestBrowser> {
   const browser = await chromium.launch({ executablePath, args: QUIET })
   const complaints: string[] = []
   const contexts: BrowserContext[] = []
+
+  async function forgetPages(): Promise<void> {
+    await Promise.all(contexts.splice(0).map((context) => context.close()))
+    complaints.length = 0
+  }
 
   function listen(page: Page): void {
     page.on('console', (message) => {
@@ -60,10 +67,10 @@ export async function openBrowser(): Promise<TestBrowser> {
     },
     async closePages() {
       const found = complaints.splice(0)
-      await Promise.all(contexts.splice(0).map((context) => context.close()))
-      complaints.length = 0
+      await forgetPages()
       expect(found).toEqual([])
     },
+    forgetPages,
     close: () => browser.close(),
   }
 }

@@ -24,6 +24,7 @@ beforeAll(async () => {
   browser = await openBrowser()
 })
 afterEach(async () => {
+  await browser.forgetPages()
   for (const end of ends.splice(0)) end()
   await Promise.all(locks.splice(0).map((lock) => lock.close()))
 })
@@ -113,6 +114,23 @@ test('a stale session is released by mouse, and another by keyboard', async () =
   await rowOf(page, 'by-keyboard').waitFor({ state: 'detached' })
   expect((await lock.sessions()).map(({ prospect }) => prospect)).toEqual(['stays'])
   expect(live.signal.aborted).toBe(false)
+  await browser.closePages()
+})
+
+test('a press that lasts over several updates counts', async () => {
+  const { store, origin } = await startNode()
+  const silent = open(store, { nodeId: 'node-two', staleAfterMs: STALE_AFTER_MS, renew: false })
+  await silent.ready()
+  for (const prospect of ['pressed', 'above']) await hold(silent, prospect)
+  const page = await openPage(origin)
+  await rowOf(page, 'pressed').getByRole('button', { name: 'Release pressed' }).hover()
+  await page.mouse.down()
+  const heldFor = rowOf(page, 'pressed').locator('[data-label="Held for"]')
+  const before = await heldFor.textContent()
+  await expect.poll(() => heldFor.textContent()).not.toBe(before)
+  await page.mouse.up()
+  await rowOf(page, 'pressed').waitFor({ state: 'detached' })
+  expect(await rowOf(page, 'above').count()).toBe(1)
   await browser.closePages()
 })
 
