@@ -82,11 +82,11 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
 
   async function route(request: AdminRequest<Source>, who: string): Promise<AdminAnswer> {
     const { method, path } = request
-    const [, section, name = ''] = /^\/(api)\/(\w+)$/.exec(path) ?? []
-    if (section === 'api' && Object.hasOwn(api.changes, name)) return change(request, name, who)
+    const [, name = ''] = /^\/api\/(\w+)$/.exec(path) ?? []
+    if (Object.hasOwn(api.changes, name)) return change(request, name, who)
     if (method !== 'GET' && method !== 'HEAD') return problem(405, `${method} is not for this.`, { allow: 'GET' })
     const read = Object.hasOwn(api.reads, name) ? api.reads[name] : undefined
-    if (section === 'api' && read) return answered(read, { query: request.query, body: {}, who })
+    if (read) return answered(read, { query: request.query, body: {}, who })
     return show(request)
   }
 
@@ -115,7 +115,7 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
         return {
           status: 200,
           headers: { 'content-type': 'text/event-stream', 'cache-control': 'no-store, no-transform' },
-          body: (write, ended) => liveAt(base).stream(write, ended),
+          body: (sink, ended) => liveAt(base).stream(sink, ended),
         }
       case '/page.css':
         return text('text/css; charset=utf-8', STYLE)
@@ -163,6 +163,7 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
 
   async function metricsPage(): Promise<AdminAnswer> {
     const found = await metricsText
+    if (metrics === false) return problem(404, 'There is nothing here.')
     if (!found) return problem(501, 'Metrics need the package prom-client: npm install prom-client')
     return text(found.contentType, await found.text())
   }

@@ -19,7 +19,13 @@ export interface AdminRequest<Source> {
 export interface AdminAnswer {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
-  readonly body: string | ((write: (text: string) => void, ended: AbortSignal) => void)
+  readonly body: string | ((sink: Sink, ended: AbortSignal) => void)
+}
+
+/** Where a stream goes. */
+export interface Sink {
+  write(text: string): void
+  end(): void
 }
 
 const HEADERS = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' }

@@ -104,7 +104,7 @@ export function createApi(lock: SessionLock, masking: Masking, view: () => Promi
       },
       async doctor() {
         const store = await engineOf(lock)?.store()
-        return json(200, store ? await examineStore(store, lock) : [])
+        return json(200, store ? await examineStore(store, lock, masking.shown) : [])
       },
     },
     changes: {

@@ -25,17 +25,16 @@ export function adminRouter<Source extends IncomingMessage = IncomingMessage>(
   options: AdminOptions<Source>,
 ): AdminRouter {
   const admin = createAdmin(options)
-  const router = (request: IncomingMessage, response: ServerResponse) => {
+  const router = (request: IncomingMessage, response: ServerResponse, next: (error?: unknown) => void) => {
     const { baseUrl = '', originalUrl, url = '/' } = request as Mounted
-    const { pathname, searchParams } = new URL(url, 'http://localhost')
+    const [pathname = '/', query] = url.split('?')
     // Its links go below itself, so it needs the slash at its end; whoever may not look gets no redirection either.
-    const isBare =
-      pathname === '/' && baseUrl !== '' && new URL(originalUrl ?? url, 'http://localhost').pathname === baseUrl
+    const isBare = pathname === '/' && baseUrl !== '' && (originalUrl ?? url).split('?')[0] === baseUrl
     void admin
       .answer({
         method: request.method ?? 'GET',
         path: pathname,
-        query: searchParams,
+        query: new URLSearchParams(query),
         base: baseUrl,
         header: (name) => [request.headers[name]].flat()[0],
         json: () => readBody(request, response),
@@ -44,6 +43,7 @@ export function adminRouter<Source extends IncomingMessage = IncomingMessage>(
       .then((answer) =>
         isBare && answer.status === 200 ? redirect(response, `${baseUrl}/`) : send(request, response, answer),
       )
+      .catch(next)
   }
   return Object.assign(router, { close: admin.close })
 }
@@ -71,5 +71,5 @@ function send(request: IncomingMessage, response: ServerResponse, { status, head
   response.flushHeaders()
   const ended = new AbortController()
   response.on('close', () => ended.abort())
-  body((text) => response.write(text), ended.signal)
+  body({ write: (text) => response.write(text), end: () => response.end() }, ended.signal)
 }

@@ -55,7 +55,15 @@ function responseOf({ status, headers, body }: AdminAnswer, request: Request): R
   const encoder = new TextEncoder()
   const stream = new ReadableStream<Uint8Array>({
     start(controller) {
-      body((text) => !ended.signal.aborted && controller.enqueue(encoder.encode(text)), ended.signal)
+      const write = (text: string) => {
+        if (!ended.signal.aborted) controller.enqueue(encoder.encode(text))
+      }
+      const end = () => {
+        if (ended.signal.aborted) return
+        ended.abort()
+        controller.close()
+      }
+      body({ write, end }, ended.signal)
     },
     cancel: () => ended.abort(),
   })

@@ -1,4 +1,5 @@
 /** Keeps pages up to date: one reading of the store for all who look, and none while nobody does. */
+import type { Sink } from './answer.ts'
 import type { Sections } from './sections.ts'
 
 /** Counting a large table takes a while: of the database's time, looking takes no more than this share. */
@@ -8,7 +9,7 @@ const HEARTBEAT_MS = 15_000
 
 export interface Live {
   /** Sends what has changed, until `ended` aborts. */
-  stream(write: (text: string) => void, ended: AbortSignal): void
+  stream(sink: Sink, ended: AbortSignal): void
   /** Ends all streams. */
   stop(): void
 }
@@ -37,9 +38,9 @@ export function createLive(read: () => Promise<Sections>, everyMs: number): Live
   }
 
   return {
-    stream(write, ended) {
-      if (isStopped || ended.aborted) return
-      const watcher = createWatcher(write)
+    stream(sink, ended) {
+      if (isStopped || ended.aborted) return sink.end()
+      const watcher = createWatcher(sink)
       watchers.add(watcher)
       const heartbeat = setInterval(() => watcher.tell('alive', ''), HEARTBEAT_MS).unref()
       ended.addEventListener('abort', () => {
@@ -51,6 +52,7 @@ export function createLive(read: () => Promise<Sections>, everyMs: number): Live
     stop() {
       isStopped = true
       clearTimeout(timer)
+      for (const watcher of watchers) watcher.end()
       watchers.clear()
     },
   }
@@ -59,14 +61,16 @@ export function createLive(read: () => Promise<Sections>, everyMs: number): Live
 interface Watcher {
   show(sections: Sections): void
   tell(event: string, value: unknown): void
+  end(): void
 }
 
 /** Sends each part when it is another one than before. */
-function createWatcher(write: (text: string) => void): Watcher {
+function createWatcher({ write, end }: Sink): Watcher {
   const shown = new Map<string, string>()
   const tell = (event: string, value: unknown) => write(`event: ${event}\ndata: ${JSON.stringify(value)}\n\n`)
   return {
     tell,
+    end,
     show(sections) {
       const changed = Object.entries(sections).filter(([id, { html }]) => shown.get(id) !== html)
       for (const [id, { html }] of changed) shown.set(id, html)

@@ -29,6 +29,8 @@ function handleOf({ key, owner }: { readonly key: string; readonly owner: string
 }
 
 export interface Masking {
+  /** A name as it may be told. */
+  shown(name: string): string
   session(row: SessionInfo): ShownSession
   message(row: MessageRow): ShownMessage
   /** Those of the rows that these handles name. */
@@ -43,6 +45,7 @@ export function createMasking(isMasked: boolean): Masking {
   const shownOrNull = (text: string | null) => (text === null ? null : shown(text))
   const shownError = (text: string | null) => (text !== null && isMasked ? text.replace(/\d{6,}/g, mask) : text)
   return {
+    shown,
     session(row) {
       const { key, owner: _, messageKeys: __, prospect, ...rest } = row
       return {

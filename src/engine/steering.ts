@@ -5,8 +5,7 @@ import { cleanUp, type Removed } from './cleaning.ts'
 import { throughConflicts } from './conflicts.ts'
 import { type Engine, requireQueue } from './engine.ts'
 import { KeyError } from './errors.ts'
-import { type SessionInfo, sessionInfo } from './inspection.ts'
-import { namedSessionKey, partsOfKey } from './keys.ts'
+import { type SessionInfo, sessionInfo, sessionNameOf } from './inspection.ts'
 import { deliveryOf, planDelivery, type RunKey } from './plan.ts'
 import { pause } from './port.ts'
 
@@ -62,9 +61,13 @@ export function createSteering(engine: Engine): Steering {
 
   async function found(status: MessageStatus, ids: readonly string[]): Promise<MessageRow[]> {
     const store = await engine.store()
-    const byId = await store.messages({ status, messageIds: ids, limit: MOST_MESSAGES })
     const byKey = await store.messages({ status, keys: ids, limit: MOST_MESSAGES })
-    return [...new Map([...byId, ...byKey].map((row) => [row.key, row])).values()]
+    const keys = new Set(byKey.map(({ key }) => key))
+    // No index serves these.
+    const messageIds = ids.filter((id) => !keys.has(id))
+    if (messageIds.length === 0) return byKey
+    const byId = await store.messages({ status, messageIds, limit: MOST_MESSAGES })
+    return [...byKey, ...byId.filter(({ key }) => !keys.has(key))]
   }
 
   return {
@@ -107,6 +110,5 @@ export function createSteering(engine: Engine): Steering {
 /** A message as the queue takes it back. A session's key says who it is, unless it was too long to be kept as it is. */
 export function requeued({ key, sessionKey, device }: MessageRow): Requeued {
   const row = sessionKey ?? key
-  const parts = row.startsWith('s:') || row.startsWith(namedSessionKey('').slice(0, 2)) ? partsOfKey(row) : undefined
-  return { key, row: { key: row, prospect: parts?.at(-1) ?? null, device } }
+  return { key, row: { key: row, prospect: sessionNameOf({ sessionKey: row }), device } }
 }

@@ -12,7 +12,7 @@ import {
 import type { Migration } from './migrate.ts'
 import type { Answer, Query } from './mysql-connection.ts'
 import { integer, text } from './mysql-values.ts'
-import { StoreError } from './store.ts'
+import type { StoreError } from './store.ts'
 
 type Ask = <Value>(work: (query: Query) => Promise<Value>) => Promise<Value>
 
@@ -72,7 +72,7 @@ async function deniedOn(query: Ready, tables: readonly string[]): Promise<string
     const attempts = {
       SELECT: `SELECT 1 FROM ${table} WHERE FALSE`,
       INSERT: `INSERT INTO ${table} SELECT * FROM ${table} WHERE FALSE`,
-      UPDATE: `UPDATE ${table} SET ${KEY_OF(table)} = ${KEY_OF(table)} WHERE FALSE`,
+      UPDATE: `UPDATE ${table} SET ${keyColumnOf(table)} = ${keyColumnOf(table)} WHERE FALSE`,
       DELETE: `DELETE FROM ${table} WHERE FALSE`,
     }
     const refused: string[] = []
@@ -83,11 +83,14 @@ async function deniedOn(query: Ready, tables: readonly string[]): Promise<string
 }
 
 /** A column of every table of ours. */
-function KEY_OF(table: string): string {
+function keyColumnOf(table: string): string {
   if (table.endsWith('migrations')) return 'name'
   if (table.endsWith('messages')) return 'message_key'
   return table.endsWith('sources') ? 'position' : 'session_key'
 }
+
+/** Of a database, of a table, of a column. */
+const DENIED = new Set([1044, 1142, 1143])
 
 async function isDenied(query: Ready, sql: string): Promise<boolean> {
   try {
@@ -95,11 +98,9 @@ async function isDenied(query: Ready, sql: string): Promise<boolean> {
     return false
   } catch (error) {
     const { errno } = ((error as StoreError).cause ?? {}) as { errno?: number }
-    if (error instanceof StoreError && error.kind === 'setup' && errno !== 1146) return true
-    if (error instanceof StoreError && errno === 1290) return false
-    // A table that is missing is the schema's affair.
-    if (errno === 1146) return false
-    throw error
+    // What the server refuses for other reasons (no such table, read-only) others tell of.
+    if (errno === undefined) throw error
+    return DENIED.has(errno)
   }
 }
 

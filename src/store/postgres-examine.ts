@@ -30,7 +30,7 @@ export async function examine(query: Ask, tablePrefix: string, migrations: reado
       const [time] = await query(`SELECT round(extract(epoch FROM clock_timestamp()) * 1000)`)
       return Number(time?.[0])
     }),
-    examineWritable(isReplica === 't' || isReplica === 'true', readOnly === 'on'),
+    examineWritable(isReplica === 't', readOnly === 'on'),
     examineIsolation(isolation ?? ''),
     examinePrivileges(await deniedOn(query, tablePrefix), GRANT),
     examineIndexes(indexesIn(migrations, await tablesThere(query, tablePrefix)), await indexesThere(query)),

@@ -1,4 +1,7 @@
 /** Who may look and act, on both Express and fetch. */
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
 import express from 'express'
 import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -162,6 +165,20 @@ describe.each([
     expect(lines).toEqual([])
   })
 
+  test('closing the admin ends the streams of those who look', async () => {
+    const send = await serve({ authorize: () => true })
+    const stream = await send('/events')
+    const reader = stream.body?.getReader()
+    await reader?.read()
+    for (const close of closers.splice(0)) close()
+    const rest = (async () => {
+      while (!(await reader?.read())?.done);
+      return 'ended'
+    })()
+    expect(await rest).toBe('ended')
+    expect(await (await send('/events')).text()).toBe('')
+  })
+
   test('read-only, nothing can be changed, and nothing offers to', async () => {
     await holdOne()
     const send = await serve({ authorize: () => 'ada', readOnly: true })
@@ -177,24 +194,41 @@ describe.each([
 
   test('numbers are masked everywhere where that is wanted, and sessions can be released all the same', async () => {
     await holdOne()
+    const silent = createSessionLock({ store: lock.options.store, staleAfterMs: 100, renew: false, logger: false })
+    const key = { id: 'left', prospect: '15550002222', device: '15550001111' }
+    const left = await silent.claim({ provider: 'test', messages: [key] })
+    closers.push(
+      () => left.outcome === 'acquired' && left.hold.end({ status: 'completed' }),
+      () => void silent.close(),
+    )
+    await expect.poll(async () => (await lock.stats()).staleSessions).toBe(1)
     await lock
       .run({ messageId: 'wamid.15550009999', prospect: '15550009999', device: '15550001111' }, () =>
         Promise.reject(new Error('no account of +15550009999')),
       )
       .catch(() => undefined)
     const send = await serve({ authorize: () => 'ada', maskNumbers: true })
-    for (const path of ['/', '/api/sessions', '/api/messages', '/api/stats', '/api/find?name=15550009999']) {
+    for (const path of [
+      '/',
+      '/api/sessions',
+      '/api/messages',
+      '/api/stats',
+      '/api/doctor',
+      '/api/find?name=15550009999',
+    ]) {
       expect([path, await (await send(path)).text()]).toEqual([
         path,
         expect.not.stringMatching(/1555000(2222|9999|1111)/),
       ])
     }
-    const [{ handle, name }] = (await (await send('/api/sessions')).json()) as [{ handle: string; name: string }]
+    const [{ handle, name }] = (await (await send('/api/sessions?stale=false')).json()) as [
+      { handle: string; name: string },
+    ]
     expect(name).toBe('••••2222')
     expect(await (await send(`/show?session=${handle}`)).text()).toContain('••••2222')
     const init = { method: 'POST', headers: JSON_TYPE, body: JSON.stringify({ handles: [handle], force: true }) }
     expect(await (await send('/api/release', init)).json()).toMatchObject({ released: [{ handle }], refused: [] })
-    expect(await lock.sessions()).toEqual([])
+    expect(await lock.sessions({ stale: false })).toEqual([])
   })
 
   test('every change is logged with who made it; a live session is refused without force', async () => {
@@ -267,6 +301,20 @@ describe.each([
       text: 'none is stale',
     })
   })
+})
+
+test('a path that is no URL is answered like any other, whoever calls the router', async () => {
+  const admin = adminRouter({ lock, authorize: anybody })
+  closers.push(admin.close)
+  const failures: unknown[] = []
+  const server = createServer((request, response) => admin(request, response, (error) => failures.push(error)))
+  closers.push(() => void server.close())
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  socket.write('GET // HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+  const [answer] = await once(socket, 'data')
+  expect(String(answer)).toMatch(/^HTTP\/1\.1 404 /)
+  expect(failures).toEqual([])
 })
 
 test('mounted without a slash at its end, the page is where its links work', async () => {

@@ -37,9 +37,11 @@ function open(store: string, options: SessionLockOptions = {}): SessionLock {
 }
 
 /** A node with an admin, over a file of its own. */
-async function startNode(): Promise<{ store: string; lock: SessionLock; origin: string }> {
+async function startNode(
+  options: SessionLockOptions = {},
+): Promise<{ store: string; lock: SessionLock; origin: string }> {
   const store = `sqlite:${directory}/page-${fileCount++}.db`
-  const lock = open(store, { nodeId: 'node-one' })
+  const lock = open(store, { nodeId: 'node-one', ...options })
   await lock.ready()
   const router = adminRouter({ lock, authorize: basicAuth({ ops: 'secret' }), refreshMs: 200 })
   ends.push(router.close)
@@ -135,7 +137,7 @@ test('a press that lasts over several updates counts', async () => {
 })
 
 test('a live session is taken from its holder only by who says yes', async () => {
-  const { lock, origin } = await startNode()
+  const { lock, origin } = await startNode({ staleAfterMs: 3 * STALE_AFTER_MS })
   const { signal } = await hold(lock, '15550002222')
   const page = await openPage(origin)
   const questions: string[] = []
@@ -152,7 +154,7 @@ test('a live session is taken from its holder only by who says yes', async () =>
   await page.locator('#sessions', { hasText: 'No session is held.' }).waitFor()
   expect(await lock.sessions()).toEqual([])
   await browser.closePages()
-  expect(signal.aborted).toBe(false)
+  await expect.poll(() => signal.aborted).toBe(true)
 })
 
 test('5 000 sessions are survived, and the page stays usable', async () => {
@@ -243,7 +245,7 @@ test.each([
   await browser.closePages()
 })
 
-test('a store that goes away is told of on the page, and so is its return', async () => {
+test('a store that goes away is told of on the page', async () => {
   const { lock, origin } = await startNode()
   const page = await openPage(origin)
   await page.locator('#live', { hasText: 'live' }).waitFor()
