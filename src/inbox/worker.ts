@@ -46,6 +46,8 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
   let allEnded: (() => void) | undefined
   /** Sessions that are taken, and wait for the beginning of their handler's transaction. */
   let beginning = 0
+  /** Sessions that are taken, and go back unhandled. */
+  let givingBack = 0
   const inTransactions = engine.options.strategy === 'transaction'
   const most = inTransactions ? Math.min(options.concurrency, engine.options.maxTransactions) : options.concurrency
   const free = (): number => most - running.size - beginning
@@ -94,6 +96,7 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
       engine.storeFailed('take queued messages', error)
     }
     taking = false
+    tellIfAllEnded()
   }
 
   async function takeSome(many: number): Promise<Taken[]> {
@@ -126,8 +129,13 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
     tellIfAllEnded()
   }
 
+  /** Also what is being taken or given back: a store that closes first would leave its sessions held. */
+  function isIdle(): boolean {
+    return running.size + beginning + givingBack === 0 && !taking
+  }
+
   function tellIfAllEnded(): void {
-    if (running.size + beginning === 0) allEnded?.()
+    if (isIdle()) allEnded?.()
   }
 
   function begin(taken: Taken, sentAt: number, transaction?: StoreTransaction): void {
@@ -220,6 +228,7 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
 
   /** Taken when the worker had just stopped. */
   function giveBack(taken: Taken): void {
+    givingBack += 1
     const [rows] = taken.claim.parts.map((part) =>
       part.rows.map(({ key }) => ({ key, fencingToken: taken.fencingToken })),
     )
@@ -228,6 +237,10 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
     engine.settlements
       .submit({ ...settlement, step: { next: 'give-back' }, error: null, response: null })
       .catch((error: unknown) => engine.storeFailed('give back queued messages', error))
+      .finally(() => {
+        givingBack -= 1
+        tellIfAllEnded()
+      })
   }
 
   function tell(taken: Taken, part: PlannedPart): void {
@@ -273,7 +286,7 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
       poll?.cancel()
       for (const timer of wakeTimers) timer.cancel()
       wakeTimers.clear()
-      if (running.size + beginning === 0) return
+      if (isIdle()) return
       const over = new Promise<void>((resolve) => (allEnded = resolve))
       let timer: Timer | undefined
       const late = new Promise<void>((resolve) => (timer = port.after(engine.options.closeTimeoutMs, resolve)))

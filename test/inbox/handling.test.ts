@@ -167,6 +167,22 @@ describe.each(queueStores)('$name', ({ options }) => {
     await Promise.all([receiver.close(), worker.close()])
   })
 
+  test('a node that stops just as it takes sessions gives them back before its store closes', async () => {
+    const store = options()
+    const witness = await startInbox(store)
+    await witness.inbox.stop()
+    for (let round = 0; round < 10; round += 1) {
+      const leaving = await startInbox(store)
+      await leaving.send(`s${round}`, `m${round}`)
+      // Taking is on its way now.
+      await leaving.close()
+      expect(await witness.lock.sessions({ stale: false })).toEqual([])
+    }
+    await witness.inbox.start()
+    await witness.untilEmpty()
+    await witness.close()
+  })
+
   test('stopping waits for what is in hand, and takes no more', async () => {
     const running = gate()
     const world = await startInbox(options(), () => running.passed)
