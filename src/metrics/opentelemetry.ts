@@ -1,6 +1,5 @@
 /** Traces and metrics for OpenTelemetry, by `@opentelemetry/api`. */
 import {
-  type Attributes,
   type Context,
   context,
   type Meter,
@@ -14,7 +13,9 @@ import {
 } from '@opentelemetry/api'
 import type { DeliveryOutcome, HandlerResult, Hold, SettleResult } from '../engine/delivery.ts'
 import { listenTo } from '../engine/events.ts'
+import type { Lease } from '../engine/lease.ts'
 import { requireEngine, type SessionLock } from '../engine/lock.ts'
+import type { Port } from '../engine/port.ts'
 
 /** Options of {@link instrument}. */
 export interface InstrumentOptions {
@@ -27,10 +28,11 @@ export interface InstrumentOptions {
 const NAME = 'session-lock'
 
 /**
- * Traces a lock, from now on, and counts what it does: a span `session-lock claim` around each claim, a span
- * `session-lock handle` around each handler, the parent of whatever the handler does, and the metrics that
- * `collectMetrics` has too, without those that only the store knows. No attribute names a prospect, a device or a
- * message.
+ * Traces a lock, from now on, and counts what it does: a span `session-lock` around each claim and its handler, the
+ * parent of whatever the handler does; and the metrics that `collectMetrics` has too, without those that only the store
+ * knows. The span's attributes: `session_lock.provider`, `outcome` (`acquired`, `duplicate`, `in_flight`, `busy`,
+ * `unkeyed`), and of what was acquired `waited_ms`, `fencing_token`, `takeover` and `messages`. None names a prospect, a
+ * device or a message.
  *
  * Needs the package `@opentelemetry/api`.
  *
@@ -43,8 +45,8 @@ export function instrument(lock: SessionLock, options: InstrumentOptions = {}): 
   const engine = requireEngine(lock)
   const tracer = (options.tracerProvider ?? trace.getTracerProvider()).getTracer(NAME)
   engine.tracing = {
-    hold: (provider, held) => tracedHold(tracer, provider, held, context.active()),
-    claim: (provider, run) => tracedClaim(tracer, provider, run),
+    hold: (provider, hold) => traceHold(tracer, provider, hold),
+    claim: (provider, run) => traceClaim(engine.port, tracer, provider, run),
   }
   const stopCounting = count(lock, (options.meterProvider ?? metrics).getMeter(NAME))
   return () => {
@@ -53,48 +55,47 @@ export function instrument(lock: SessionLock, options: InstrumentOptions = {}): 
   }
 }
 
-/** What is not sampled costs no more than finding that out. */
-function tracedClaim(tracer: Tracer, provider: string, run: () => Promise<DeliveryOutcome>): Promise<DeliveryOutcome> {
-  const active = context.active()
-  const parent = trace.getSpan(active)
-  if (parent && !parent.isRecording()) return run()
-  const span = tracer.startSpan('session-lock claim', { attributes: { 'session_lock.provider': provider } }, active)
-  if (!span.isRecording()) return run()
-  // Where the request has no span, its handler is below its claim, so that both are of one trace.
-  const around = parent ? active : trace.setSpan(active, span)
-  return endClaim(span, run, (hold) => tracedHold(tracer, provider, hold, around))
-}
-
-async function endClaim(
-  span: Span,
+/** What is not sampled costs no more than finding that out. One span for both: a second one would double the cost. */
+function traceClaim(
+  port: Port,
+  tracer: Tracer,
+  provider: string,
   run: () => Promise<DeliveryOutcome>,
-  traced: (hold: Hold) => Hold,
 ): Promise<DeliveryOutcome> {
-  try {
-    const outcome = await run()
-    span.setAttribute('session_lock.outcome', outcomeName(outcome))
-    return outcome.outcome === 'acquired' ? { ...outcome, hold: traced(outcome.hold) } : outcome
-  } catch (error) {
-    fail(span, error)
-    throw error
-  } finally {
-    span.end()
-  }
+  const around = context.active()
+  const parent = trace.getSpan(around)
+  if (parent && !parent.isRecording()) return run()
+  const span = tracer.startSpan('session-lock', { attributes: { 'session_lock.provider': provider } }, around)
+  if (!span.isRecording()) return run()
+  const arrivedAt = port.now()
+  return run().then(
+    (outcome) => {
+      span.setAttribute('session_lock.outcome', outcomeName(outcome))
+      if (outcome.outcome === 'acquired') {
+        span.setAttribute('session_lock.waited_ms', port.now() - arrivedAt)
+        return { ...outcome, hold: new TracedHold(outcome.hold, span, around) }
+      }
+      span.end()
+      return outcome
+    },
+    (error: unknown) => {
+      fail(span, error)
+      span.end()
+      throw error
+    },
+  )
 }
 
 function outcomeName(outcome: DeliveryOutcome): string {
   return outcome.outcome === 'duplicate' && outcome.of === 'in_flight' ? 'in_flight' : outcome.outcome
 }
 
-function tracedHold(tracer: Tracer, provider: string, hold: Hold, around: Context): Hold {
-  const attributes: Attributes = {
-    'session_lock.provider': provider,
-    'session_lock.fencing_token': hold.fencingToken,
-    'session_lock.takeover': hold.leases.some(({ takeover }) => takeover),
-    'session_lock.messages': hold.fresh.length,
-  }
-  const span = tracer.startSpan('session-lock handle', { attributes }, around)
-  return span.isRecording() ? new TracedHold(hold, span, trace.setSpan(around, span)) : hold
+/** Of the inbox, which claims nothing. */
+function traceHold(tracer: Tracer, provider: string, hold: Hold): Hold {
+  const around = context.active()
+  const attributes = { 'session_lock.provider': provider, 'session_lock.outcome': 'acquired' }
+  const span = tracer.startSpan('session-lock', { attributes }, around)
+  return span.isRecording() ? new TracedHold(hold, span, around) : hold
 }
 
 /** The handler's own spans are children of this one. A class, as every message has one. */
@@ -107,7 +108,10 @@ class TracedHold implements Hold {
   constructor(hold: Hold, span: Span, around: Context) {
     this.#hold = hold
     this.#span = span
-    this.#around = around
+    this.#around = trace.setSpan(around, span)
+    span.setAttribute('session_lock.fencing_token', hold.fencingToken)
+    span.setAttribute('session_lock.takeover', hold.leases.some(isTakeover))
+    span.setAttribute('session_lock.messages', hold.fresh.length)
   }
 
   get leases(): Hold['leases'] {
@@ -153,6 +157,10 @@ class TracedHold implements Hold {
     if (result.status === 'failed') fail(this.#span, result.error)
     this.#span.end()
   }
+}
+
+function isTakeover({ takeover }: Lease): boolean {
+  return takeover
 }
 
 function fail(span: Span, error: unknown): void {
