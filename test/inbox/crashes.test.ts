@@ -62,7 +62,7 @@ async function deliver(nodes: DyingNodes, session: number, number: number): Prom
   const changes = [{ field: 'messages', value }]
   const body = JSON.stringify({ object: 'whatsapp_business_account', entry: [{ id: '2000', changes }] })
   for (;;) {
-    const port = nodes.port()
+    const port = await nodes.port()
     try {
       const headers = { 'content-type': 'application/json' }
       // The port of a killed node can be anybody's by now.

@@ -1,4 +1,5 @@
 /** Nodes of a bot of which one is killed every 300 ms, and started anew. */
+import { EventEmitter, once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { spawnNode } from './spawn-node.ts'
 
@@ -7,8 +8,8 @@ const KILL_EVERY_MS = 300
 const WAITS = process.env['KILL_PATIENCE'] !== '0'
 
 export interface DyingNodes {
-  /** The port of some node that listens; none may just now, and it may be dead by the time it is asked. */
-  port(): number | undefined
+  /** The port of some node that listens, once one does; it may be dead by the time it is asked. */
+  port(): Promise<number>
   kills(): number
   /** The process ids of those that were killed. */
   killed(): ReadonlySet<number>
@@ -33,6 +34,7 @@ export async function startDyingNodes(
   const nodes = new Set<Node>(await Promise.all(Array.from({ length: count }, start)))
   const starting = new Set<Promise<unknown>>()
   const anyOf = (all: ReadonlySet<Node>) => [...all][Math.floor(random() * all.size)]
+  const risen = new EventEmitter().setMaxListeners(0)
   let isOver = false
   const killed = new Set<number>()
   let kills = 0
@@ -45,7 +47,10 @@ export async function startDyingNodes(
     node.process.kill('SIGKILL')
     killed.add(node.process.pid)
     kills += 1
-    const successor = start().then((another) => nodes.add(another))
+    const successor = start().then((another) => {
+      nodes.add(another)
+      risen.emit('node')
+    })
     starting.add(successor)
     void successor.finally(() => starting.delete(successor)).catch(() => undefined)
   }
@@ -57,13 +62,23 @@ export async function startDyingNodes(
       if (!isOver) killOne()
     }
   })()
+  /** Who asks again and again while none stands takes the time that a node needs to start. */
+  async function port(): Promise<number> {
+    let node = anyOf(nodes)
+    while (!node) {
+      await once(risen, 'node')
+      node = anyOf(nodes)
+    }
+    return node.port
+  }
+
   const spare = async () => {
     isOver = true
     await killing
     await Promise.all(starting)
   }
   return {
-    port: () => anyOf(nodes)?.port,
+    port,
     kills: () => kills,
     killed: () => killed,
     spare,

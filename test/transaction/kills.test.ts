@@ -7,7 +7,7 @@ import { type DyingNodes, startDyingNodes } from '../processes/dying-nodes.ts'
 import { type Bare, databases } from './world.ts'
 
 const MESSAGES = Number(process.env['KILLED_MESSAGES'] ?? 300)
-const SESSIONS = 20
+const SESSIONS = 4
 const COPIES = 3
 
 const WAYS = [
@@ -93,9 +93,9 @@ async function sendAll(nodes: DyingNodes, session: number): Promise<void> {
 async function deliver(nodes: DyingNodes, body: string): Promise<number> {
   const headers = { 'content-type': 'application/json' }
   try {
+    const url = `http://127.0.0.1:${await nodes.port()}/webhook`
     // The port of a killed node can be anybody's by now.
     const signal = AbortSignal.timeout(10_000)
-    const url = `http://127.0.0.1:${nodes.port()}/webhook`
     const answer = await fetch(url, { method: 'POST', headers, body, signal })
     await answer.arrayBuffer()
     return answer.status
