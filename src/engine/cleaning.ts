@@ -65,7 +65,7 @@ export function cleanRegularly(engine: Engine): () => Promise<void> {
   async function cleanOnce(): Promise<void> {
     try {
       const store = await engine.store()
-      const removed = await alone(engine, store, (isStillMine) =>
+      const removed = await alone(engine, (isStillMine) =>
         cleanUp(engine, store, async (forMs) => {
           await pause(forMs)
           return !stopped && isStillMine()
@@ -87,8 +87,7 @@ export function cleanRegularly(engine: Engine): () => Promise<void> {
 
 /** Does the work while this node holds the row of the clean-up; undefined where another node does. */
 async function alone<Value>(
-  { port, options }: Engine,
-  store: Store,
+  { port, options, claims, renewals, settlements }: Engine,
   work: (isStillMine: () => Promise<boolean>) => Promise<Value>,
 ): Promise<Value | undefined> {
   const { nodeId, staleAfterMs } = options
@@ -101,8 +100,7 @@ async function alone<Value>(
     staleAfterMs,
     tokenAbove: 0,
   }
-  const call = <Verdict>(ask: () => Promise<readonly Verdict[]>) => throughConflicts(port, options.storeTimeoutMs, ask)
-  const part = (await call(() => store.claim([asking])))[0]?.[0]
+  const [part] = await claims.submit(asking)
   if (part?.outcome !== 'acquired') return undefined
   const rows = [{ key: CLEANING_KEY, fencingToken: part.fencingToken }]
   let renewedAt = port.now()
@@ -110,14 +108,14 @@ async function alone<Value>(
   async function isStillMine(): Promise<boolean> {
     if (port.now() - renewedAt < staleAfterMs / 3) return true
     renewedAt = port.now()
-    const [verdict] = await call(() => store.renew([{ owner, rows, staleAfterMs }]))
-    return verdict?.[0] === true
+    const [isRenewed] = await renewals.submit({ owner, rows, staleAfterMs })
+    return isRenewed === true
   }
 
   try {
     return await work(isStillMine)
   } finally {
     const ended = { messages: [], retentionMs: 0, error: null, response: null } as const
-    await call(() => store.settle([{ owner, nodeId, rows, outcome: 'released', ...ended }]))
+    await settlements.submit({ owner, nodeId, rows, outcome: 'released', ...ended })
   }
 }

@@ -12,6 +12,7 @@ import { createInspection, type Inspection } from './inspection.ts'
 import type { Lease } from './lease.ts'
 import { type ResolvedOptions, resolveOptions, type SessionLockOptions } from './options.ts'
 import { deliveryOf, type RunKey } from './plan.ts'
+import { nodePort, type Port } from './port.ts'
 import type { OutcomeCounts } from './report.ts'
 import { trackHandlers } from './running.ts'
 import { createSteering, type Steering } from './steering.ts'
@@ -106,8 +107,8 @@ export function createSessionLock(options: SessionLockOptions = {}): SessionLock
 }
 
 /** For a middleware of its own: no handler has this lock in hands, unless {@link trackHandlers} is called. */
-export function createLock(options: SessionLockOptions): SessionLock {
-  const resolved = resolveOptions(options)
+export function createLock(options: SessionLockOptions, port: Port = nodePort): SessionLock {
+  const resolved = resolveOptions(options, port)
   const engine = createEngine(resolved)
   const claims = createClaims(engine)
   warnOfMemory(engine)
