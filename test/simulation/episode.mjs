@@ -1,0 +1,253 @@
+/** One episode: some processes, one store, a few conversations, and what the plan does to them. */
+import { createClock, createRandom } from './clock.mjs'
+import { createJudge, Violation } from './judge.mjs'
+import { createProcess } from './process.mjs'
+import { createWeather, KINDS } from './weather.mjs'
+import { createWire } from './wire.mjs'
+
+const STALE_AFTER_MS = 3000
+const TIMEOUT_MS = 400
+const MAX_HOLD_MS = 12_000
+const RETENTION_MS = 3_600_000
+const STARTED_AT = 1_700_000_000_000
+/** When the faults are over, all that was sent is handled within this time. */
+const PATIENCE_MS = 180_000
+const RESTART_MS = 200
+const FAILURE = new Error('simulated')
+
+/**
+ * Plays a plan with an engine: `{ createLock, memoryStore, StoreError }`. Resolves to what was counted, and to the
+ * violation, where there was one. `tell` hears the story.
+ */
+export async function playEpisode(engine, plan, tell = () => {}) {
+  const clock = createClock()
+  const random = createRandom(plan.seed ^ 0x5bd1e995)
+  const kind = KINDS[plan.kind]
+  const isGentle = kind.isGentle === true
+  const weather = createWeather({ clock, random, timeoutMs: TIMEOUT_MS }, kind, plan.tells)
+  const storeNow = () => STARTED_AT + clock.now() + weather.jumpedMs()
+  const store = engine.memoryStore({ now: storeNow })
+  const judge = createJudge({ now: clock.now, storeNow, isGentle, retentionMs: RETENTION_MS })
+  const nodes = Array.from({ length: plan.nodes }, () => undefined)
+  const ids = plan.acts.flatMap(({ messages = [] }) => messages.map(({ id }) => id))
+  let violation
+  let born = 0
+  let deliveries = 0
+  let open = 0
+  let isClosed = false
+
+  const say = (text) => tell(`${clock.now().toFixed(1).padStart(9)}  ${text}`)
+  function blame(error) {
+    if (error instanceof Violation) violation ??= error
+    else throw error
+  }
+
+  function start(place) {
+    born += 1
+    const process = createProcess({ clock, random }, `n${born}`)
+    const lock = engine.createLock(
+      {
+        store: createWire(
+          { clock, random, store, judge: watched, weather, StoreError: engine.StoreError },
+          process,
+          TIMEOUT_MS,
+        ),
+        nodeId: process.name,
+        staleAfterMs: STALE_AFTER_MS,
+        storeTimeoutMs: TIMEOUT_MS,
+        maxHoldMs: MAX_HOLD_MS,
+        closeTimeoutMs: 500,
+        retentionMs: RETENTION_MS,
+        cleanupEveryMs: 5000,
+        logger: false,
+      },
+      process.port,
+    )
+    lock.on('lease_lost', (event) => attempt(() => judge.lostLease(event)))
+    nodes[place] = { process, lock, work: new Set() }
+    say(`${process.name} starts`)
+  }
+
+  function attempt(work) {
+    try {
+      return work()
+    } catch (error) {
+      return blame(error)
+    }
+  }
+
+  const watched = {
+    executed(process, name, args, verdict) {
+      return attempt(() => {
+        const heard = judge.executed(process, name, args, verdict)
+        if (name !== 'look') say(`${process.name} ${name} ${JSON.stringify(shortly(name, args[0], verdict))}`)
+        return heard
+      })
+    },
+  }
+
+  /** A process is gone: whoever waits for its answer sees the connection break. */
+  function stop(place, how) {
+    const node = nodes[place]
+    if (!node) return
+    nodes[place] = undefined
+    node.process.kill()
+    weather.listeners.delete(node.process)
+    say(`${node.process.name} ${how}`)
+    for (const breaks of node.work) breaks()
+    clock.at(clock.now() + RESTART_MS, () => {
+      if (!isClosed) start(place)
+    })
+  }
+
+  async function close(place) {
+    const node = nodes[place]
+    if (!node || node.isClosing) return
+    node.isClosing = true
+    say(`${node.process.name} closes`)
+    await node.lock.close()
+    if (nodes[place] === node) stop(place, 'has closed')
+  }
+
+  /** A provider sends until it is told that all is well. */
+  function send(messages) {
+    open += 1
+    const sent = messages.map(({ id }) => id)
+    const again = () => clock.at(clock.now() + 20 + random() * 800, next)
+    function next() {
+      if (violation) return
+      const up = nodes.filter((node) => node)
+      const node = up[Math.floor(random() * up.length)]
+      if (!node) again()
+      else {
+        deliveries += 1
+        let isBroken = false
+        const breaks = () => {
+          isBroken = true
+          judge.askedNoMore(sent)
+          again()
+        }
+        judge.asked(sent)
+        node.work.add(breaks)
+        node.process.receive(() => {
+          deliver(node, messages).then((isDone) => {
+            if (isBroken) return
+            node.work.delete(breaks)
+            judge.askedNoMore(sent)
+            if (isDone) open -= 1
+            else again()
+          }, blame)
+        })
+      }
+    }
+    next()
+  }
+
+  /** Resolves to whether the provider is told that all is well. */
+  async function deliver({ process, lock }, messages) {
+    const askedAt = clock.now()
+    const sent = messages.map(({ id }) => id)
+    let claimed
+    try {
+      claimed = await lock.claim({ provider: 'simulated', messages }, { lockWaitMs: random() < 0.2 ? 0 : 1000 })
+    } catch {
+      return false
+    }
+    if (claimed.outcome !== 'acquired') {
+      const outcome = claimed.of ?? claimed.outcome
+      say(`${process.name} answers ${sent}: ${outcome}`)
+      judge.answered(sent, outcome, askedAt, process)
+      return outcome === 'completed'
+    }
+    const { hold } = claimed
+    const fresh = hold.fresh.map((position) => sent[position])
+    judge.answered(
+      hold.duplicates.map((position) => sent[position]),
+      'completed',
+      askedAt,
+    )
+    judge.started(hold, fresh)
+    const result = await handle(process, hold)
+    say(`${process.name} has handled ${fresh}: ${result}`)
+    judge.ended(hold, fresh, result)
+    const settled = hold.settle(result === 'completed' ? { status: result } : { status: 'failed', error: FAILURE })
+    void settled.then(() => judge.over(fresh))
+    if (result !== 'completed') return false
+    judge.answered(fresh, 'handled', askedAt)
+    return hold.withheld === null
+  }
+
+  async function handle(process, hold) {
+    const isLong = plan.hasLongHandlers && random() < 0.05
+    const forMs = isLong ? STALE_AFTER_MS * (1 + random()) : random() * 60
+    const steps = isLong ? 6 : 2
+    for (let step = 0; step < steps; step += 1) {
+      await process.sleep(forMs / steps)
+      judge.looked(hold, process)
+      if (hold.signal.aborted && random() < 0.5) return 'aborted'
+    }
+    return random() < 0.1 ? 'failed' : 'completed'
+  }
+
+  const ACTS = {
+    deliver({ messages, copies }) {
+      for (let copy = 0; copy < copies; copy += 1) clock.at(clock.now() + copy * random() * 500, () => send(messages))
+    },
+    kill: ({ node }) => stop(node % plan.nodes, 'is killed'),
+    close: ({ node }) => void close(node % plan.nodes),
+    pause({ node, share }) {
+      const chosen = nodes[node % plan.nodes]
+      chosen?.process.pause(share * 2 * STALE_AFTER_MS)
+      if (chosen) say(`${chosen.process.name} is paused`)
+    },
+    outage: ({ share }) => weather.outage(share * 2 * STALE_AFTER_MS),
+    slow: ({ share }) => weather.slow(share * STALE_AFTER_MS),
+    jump({ share }) {
+      weather.jump(share * 2 * STALE_AFTER_MS)
+      judge.jumped()
+    },
+    release({ session }) {
+      const key = `s:3:bot${`p${session}`.length}:p${session}`
+      judge.executed(undefined, 'release', [[key]])
+      void store.release([key])
+    },
+  }
+
+  for (let place = 0; place < plan.nodes; place += 1) start(place)
+  let left = plan.acts.length
+  for (const act of plan.acts) {
+    clock.at(act.at, () => {
+      left -= 1
+      attempt(() => ACTS[act.act](act))
+    })
+  }
+  const lastAt = (plan.acts.at(-1)?.at ?? 0) + 2500
+  clock.at(lastAt, () => weather.clear())
+  await clock.run(
+    () => violation || (left === 0 && open === 0 && clock.now() > lastAt) || clock.now() > lastAt + PATIENCE_MS,
+  )
+  if (!violation) await end()
+  return { deliveries, violation, ...judge.counts() }
+
+  async function end() {
+    isClosed = true
+    const closing = Promise.all(nodes.map((node) => node?.lock.close()))
+    let isOver = false
+    void closing.then(() => (isOver = true))
+    await clock.run(() => isOver || violation)
+    const rows = await store.sessions({ limit: 1000 })
+    if (!violation) attempt(() => judge.closed(ids, rows))
+  }
+}
+
+/** For people. */
+function shortly(name, items, verdicts) {
+  if (name === 'claim')
+    return items.map(({ owner, parts }, place) => [
+      owner,
+      ...parts.map((part, index) => `${part.rows[0].key} ${verdicts[place][index].outcome}`),
+    ])
+  if (name === 'settle') return items.map(({ owner, outcome }, place) => [owner, outcome, verdicts[place]])
+  if (name === 'renew') return items.map(({ owner }, place) => [owner, ...verdicts[place]])
+  return []
+}

@@ -1,0 +1,253 @@
+/**
+ * Judges what it sees: what the store was asked and said, which handlers ran, and what providers were answered. It shares
+ * no code with the engine, and believes nobody: of each verdict it knows by itself whether it may be.
+ */
+
+/** What a promise of the design was broken by. */
+export class Violation extends Error {
+  constructor(promise, text) {
+    super(`${promise}: ${text}`)
+    this.promise = promise
+  }
+}
+
+/** So old may be what a process knows of a message in the hands of another: it asks again at the latest by then. */
+const HEARSAY_MS = 1500
+
+/** `now`: true time. `storeNow`: the store's clock. `isGentle`: nothing happens that could cost a lease its holder. */
+export function createJudge({ now, storeNow, isGentle, retentionMs }) {
+  /** By owner and first row. */
+  const leases = new Map()
+  /** The lease that has this row now, by the row's key. */
+  const holders = new Map()
+  const largestTokens = new Map()
+  /** By the key of a message: until when it may not be handled again. */
+  const completed = new Map()
+  const keys = new Map()
+  /** By the id of a message: whose lease it was in last, and since when it is in nobody's. */
+  const held = new Map()
+  const succeeded = new Map()
+  const acknowledged = new Set()
+  /** By the id of a message: how many providers ask for it just now. */
+  const asking = new Map()
+  /** By the id of a message: how many handlers, alive or not, have begun and are not settled. */
+  const running = new Map()
+  let calls = 0
+
+  const nameOf = (owner, rows) => `${owner} ${rows[0].key}`
+  const violate = (promise, text) => {
+    throw new Violation(promise, text)
+  }
+  const isCompleted = (key) => completed.get(key) > storeNow()
+
+  function claimed(process, claims, verdicts) {
+    claims.forEach((claim, place) => {
+      claim.parts.forEach((part, index) => {
+        const said = verdicts[place][index]
+        for (const { key, id } of part.messages) keys.set(id, key)
+        for (const { key } of said.completed) {
+          if (!isCompleted(key)) violate('G4', `${key} is said to be completed`)
+        }
+        if (said.outcome === 'acquired') granted(process, claim, part, said)
+        else if (said.outcome === 'completed' && said.completed.length < part.messages.length)
+          violate('G5', `${claim.owner}: completed, though some of its messages are not`)
+      })
+    })
+    return () => {
+      claims.forEach((claim, place) => {
+        claim.parts.forEach((part, index) => {
+          if (verdicts[place][index].outcome !== 'acquired') return
+          const lease = leases.get(nameOf(claim.owner, part.rows))
+          lease.knownUntil = lease.grantedAt + claim.staleAfterMs
+        })
+      })
+    }
+  }
+
+  function granted(process, claim, part, { fencingToken, completed: done }) {
+    const name = nameOf(claim.owner, part.rows)
+    const open = part.messages.filter(({ key }) => !done.some((message) => message.key === key))
+    for (const { key } of open) if (isCompleted(key)) violate('G2', `${key} is given to ${claim.owner} once more`)
+    const before = holders.get(part.rows[0].key)
+    const isSame = before?.owner === claim.owner && !before.isRevoked
+    const lease = isSame ? before : { process, owner: claim.owner, token: fencingToken }
+    for (const { key } of part.rows) taken(key, claim.owner, fencingToken)
+    Object.assign(lease, { rows: part.rows.map(({ key }) => key), messages: open, grantedAt: storeNow() })
+    lease.liveUntil = storeNow() + claim.staleAfterMs
+    leases.set(name, lease)
+    for (const key of lease.rows) holders.set(key, lease)
+    for (const { id } of open) held.set(id, { lease, until: Number.POSITIVE_INFINITY })
+  }
+
+  /** A row goes to a new owner. */
+  function taken(key, owner, token) {
+    const last = holders.get(key)
+    if (last?.owner === owner && !last.isRevoked) {
+      if (last.token !== token) violate('G7', `${key}: ${owner} has ${last.token}, and is told ${token}`)
+      return
+    }
+    const largest = largestTokens.get(key) ?? 0
+    if (token <= largest) violate('G7', `${key}: token ${token} after ${largest}`)
+    largestTokens.set(key, token)
+    if (!last || last.isRevoked) return
+    letGo(last)
+    if (last.knownUntil > storeNow() && !last.isEnded) violate('G1', `${key}: ${owner} beside ${last.owner}`)
+    if (last.knownUntil > storeNow()) violate('G6', `${key}: ${owner} takes over from ${last.owner} too early`)
+    if (isGentle) violate('G6', `${key}: ${owner} takes over from ${last.owner}, which nothing has happened to`)
+    last.isOver = true
+  }
+
+  function renewed(renewals, verdicts) {
+    renewals.forEach(({ owner, rows, staleAfterMs: forMs }, place) => {
+      rows.forEach(({ key }, index) => {
+        const lease = holders.get(key)
+        const isHolder = lease?.owner === owner && !lease.isRevoked
+        if (verdicts[place][index] && !isHolder) violate('G7', `${owner} renews ${key}, which it has lost`)
+        if (!verdicts[place][index] && isHolder) violate('G6', `${owner} may not renew ${key}, which it has`)
+        if (isHolder) lease.liveUntil = storeNow() + forMs
+      })
+    })
+    const until = renewals.map(({ staleAfterMs: forMs }) => storeNow() + forMs)
+    return () => {
+      renewals.forEach(({ owner, rows }, place) => {
+        rows.forEach(({ key }, index) => {
+          const lease = leases.get(`${owner} ${key}`)
+          if (lease && verdicts[place][index]) lease.knownUntil = until[place]
+        })
+      })
+    }
+  }
+
+  function settled(settlements, verdicts) {
+    settlements.forEach(({ owner, rows, messages, outcome, step }, place) => {
+      const lease = leases.get(nameOf(owner, rows))
+      if (!lease) violate('G7', `${owner} settles ${rows[0].key}, which it never had`)
+      const isHolder = rows.every(({ key }) => holders.get(key) === lease) && !lease.isRevoked
+      if (verdicts[place] === 'lost') {
+        if (isHolder && !lease.isGone) violate('G3', `${owner} may not settle ${rows[0].key}, which it has`)
+        return
+      }
+      if (lease.isGone) return
+      if (!isHolder) violate('G7', `${owner} settles ${rows[0].key}, which it has lost`)
+      if (rows.some(({ fencingToken }) => fencingToken !== lease.token)) violate('G7', `${owner}: another token`)
+      if (outcome === 'completed' && lease.result !== 'completed' && !step)
+        violate('G3', `${owner} completes what has ${lease.result ?? 'not ended'}`)
+      if (outcome === 'completed') for (const { key } of messages) completed.set(key, storeNow() + retentionMs)
+      for (const key of lease.rows) holders.delete(key)
+      lease.isGone = true
+    })
+    // Whose answer is lost has the message in hand for all it knows.
+    return () => {
+      settlements.forEach(({ owner, rows }, place) => {
+        if (verdicts[place] !== 'lost') letGo(leases.get(nameOf(owner, rows)))
+      })
+    }
+  }
+
+  function letGo(lease) {
+    for (const { id } of lease.messages) if (held.get(id).lease === lease) held.get(id).until = now()
+  }
+
+  function released(rowKeys) {
+    for (const key of rowKeys) {
+      const lease = holders.get(key)
+      if (lease) lease.isRevoked = true
+    }
+  }
+
+  /** How many rows may go at most: those that were silent for so long. */
+  function cleanedUp({ abandonedAfterMs }, { sessions }) {
+    const abandoned = [...holders].filter(([, { liveUntil }]) => liveUntil + abandonedAfterMs <= storeNow())
+    if (sessions > abandoned.length)
+      violate('G6', `the clean-up removes ${sessions}, abandoned are ${abandoned.length}`)
+    for (const [key, lease] of abandoned.slice(0, sessions)) {
+      lease.isGone = true
+      holders.delete(key)
+    }
+  }
+
+  const leasesOf = (hold) => hold.leases.map(({ owner, rows }) => leases.get(nameOf(owner, rows)))
+
+  return {
+    /** What it returns is to be called when the process hears the verdict. */
+    executed(process, name, [items], verdicts) {
+      calls += 1
+      if (name === 'claim') return claimed(process, items, verdicts)
+      if (name === 'renew') return renewed(items, verdicts)
+      if (name === 'settle') return settled(items, verdicts)
+      if (name === 'release') released(items)
+      if (name === 'cleanup') cleanedUp(items, verdicts)
+      return undefined
+    },
+    /** A handler begins. */
+    started(hold, ids) {
+      for (const lease of leasesOf(hold)) {
+        if (!(lease?.knownUntil >= 0)) violate('G1', `a handler runs with a lease that nobody gave (${ids})`)
+      }
+      for (const id of ids) {
+        running.set(id, (running.get(id) ?? 0) + 1)
+        if (!leasesOf(hold).some(({ messages }) => messages.some((message) => message.id === id)))
+          violate('G2', `${id} is handled without a lease`)
+      }
+    },
+    /** A handler looks at its signal: a lease that somebody else has by now must have aborted it. */
+    looked(hold, process) {
+      if (hold.signal.aborted || process.hasJustWokenUp()) return
+      const over = leasesOf(hold).find(
+        (lease) => (lease.isOver && !lease.hasJumped) || (lease.knownUntil <= storeNow() && isGentle),
+      )
+      if (over) violate('G7', `${over.owner} has lost its lease and is not told`)
+    },
+    ended(hold, ids, result) {
+      for (const lease of leasesOf(hold)) {
+        lease.result = result
+        lease.isEnded = true
+      }
+      if (result !== 'completed') return
+      for (const id of ids) succeeded.set(id, (succeeded.get(id) ?? 0) + 1)
+    },
+    /** Its leases are settled, or given up. */
+    over(ids) {
+      for (const id of ids) running.set(id, running.get(id) - 1)
+    },
+    /** A provider asks. */
+    asked(ids) {
+      for (const id of ids) asking.set(id, (asking.get(id) ?? 0) + 1)
+    },
+    /** Its answer is on the way, or never will be. */
+    askedNoMore(ids) {
+      for (const id of ids) asking.set(id, asking.get(id) - 1)
+    },
+    /** What it is answered, who asked at `askedAt`. */
+    answered(ids, outcome, askedAt, process) {
+      if (outcome === 'completed') {
+        for (const id of ids) {
+          if (!completed.has(keys.get(id))) violate('G4', `${id} is acknowledged, and nobody has completed it`)
+        }
+      }
+      const isInFlight = (id) =>
+        held.get(id)?.until >= askedAt - HEARSAY_MS || asking.get(id) > 1 || running.get(id) > 0
+      if (outcome === 'in_flight' && !process.hasJustWokenUp() && !ids.some(isInFlight))
+        violate('G5', `${ids} is in flight, they say, and nobody has it`)
+      if (outcome === 'completed' || outcome === 'handled') for (const id of ids) acknowledged.add(id)
+    },
+    /** The store's clock leaps: leases are over by it that their holders' clocks know nothing of. */
+    jumped() {
+      for (const lease of holders.values()) lease.hasJumped = true
+    },
+    lostLease(event) {
+      if (isGentle) violate('G6', `${event.owner} loses its lease (${event.loss}), which nothing has happened to`)
+    },
+    /** All is over: nothing is lost, and where nothing happened, nothing is handled twice. */
+    closed(ids, rowsLeft) {
+      for (const id of ids) {
+        if (!acknowledged.has(id)) violate('G3', `${id} is never acknowledged`)
+        if (!succeeded.has(id)) violate('G4', `${id} is acknowledged, and nobody has handled it`)
+        if (isGentle && succeeded.get(id) > 1) violate('G2', `${id} is handled ${succeeded.get(id)} times`)
+      }
+      if (isGentle && rowsLeft.length > 0) violate('G6', `${rowsLeft.map(({ key }) => key)} is held by nobody`)
+    },
+    isAcknowledged: (id) => acknowledged.has(id),
+    counts: () => ({ leases: leases.size, calls }),
+  }
+}
