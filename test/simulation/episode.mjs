@@ -1,4 +1,5 @@
 /** One episode: some processes, one store, a few conversations, and what the plan does to them. */
+import { inboxBot, leaseBot } from './bots.mjs'
 import { createClock, createRandom } from './clock.mjs'
 import { createJudge, Violation } from './judge.mjs'
 import { createProcess } from './process.mjs'
@@ -13,10 +14,9 @@ const STARTED_AT = 1_700_000_000_000
 /** When the faults are over, all that was sent is handled within this time. */
 const PATIENCE_MS = 180_000
 const RESTART_MS = 200
-const FAILURE = new Error('simulated')
 
 /**
- * Plays a plan with an engine: `{ createLock, memoryStore, StoreError }`. Resolves to what was counted, and to the
+ * Plays a plan with an engine: what `loadEngine` gives. Resolves to what was counted, and to the
  * violation, where there was one. `tell` hears the story.
  */
 export async function playEpisode(engine, plan, tell = () => {}) {
@@ -26,10 +26,10 @@ export async function playEpisode(engine, plan, tell = () => {}) {
   const isGentle = kind.isGentle === true
   const weather = createWeather({ clock, random, timeoutMs: TIMEOUT_MS }, kind, plan.tells)
   const storeNow = () => STARTED_AT + clock.now() + weather.jumpedMs()
-  const store = engine.memoryStore({ now: storeNow })
+  const store = await openStore(engine, plan, storeNow)
   const judge = createJudge({ now: clock.now, storeNow, isGentle, retentionMs: RETENTION_MS })
   const nodes = Array.from({ length: plan.nodes }, () => undefined)
-  const ids = plan.acts.flatMap(({ messages = [] }) => messages.map(({ id }) => id))
+  const sent = plan.acts.flatMap(({ messages = [] }) => messages.map(({ id }) => id))
   let violation
   let born = 0
   let deliveries = 0
@@ -64,7 +64,8 @@ export async function playEpisode(engine, plan, tell = () => {}) {
       process.port,
     )
     lock.on('lease_lost', (event) => attempt(() => judge.lostLease(event)))
-    nodes[place] = { process, lock, work: new Set() }
+    const bot = store.queue ? inboxBot(world, process, lock, engine.createInbox) : leaseBot(world, process, lock)
+    nodes[place] = { process, lock, bot, work: new Set() }
     say(`${process.name} starts`)
   }
 
@@ -76,6 +77,7 @@ export async function playEpisode(engine, plan, tell = () => {}) {
     }
   }
 
+  const world = { judge, random, plan, say, blame, now: clock.now, longMs: STALE_AFTER_MS }
   const watched = {
     executed(process, name, args, verdict) {
       return attempt(() => {
@@ -105,6 +107,7 @@ export async function playEpisode(engine, plan, tell = () => {}) {
     if (!node || node.isClosing) return
     node.isClosing = true
     say(`${node.process.name} closes`)
+    await node.bot.stop()
     await node.lock.close()
     if (nodes[place] === node) stop(place, 'has closed')
   }
@@ -112,7 +115,7 @@ export async function playEpisode(engine, plan, tell = () => {}) {
   /** A provider sends until it is told that all is well. */
   function send(messages) {
     open += 1
-    const sent = messages.map(({ id }) => id)
+    const ids = messages.map(({ id }) => id)
     const again = () => clock.at(clock.now() + 20 + random() * 800, next)
     function next() {
       if (violation) return
@@ -124,16 +127,16 @@ export async function playEpisode(engine, plan, tell = () => {}) {
         let isBroken = false
         const breaks = () => {
           isBroken = true
-          judge.askedNoMore(sent)
+          judge.askedNoMore(ids)
           again()
         }
-        judge.asked(sent)
+        judge.asked(ids)
         node.work.add(breaks)
         node.process.receive(() => {
-          deliver(node, messages).then((isDone) => {
+          node.bot.deliver(messages).then((isDone) => {
             if (isBroken) return
             node.work.delete(breaks)
-            judge.askedNoMore(sent)
+            judge.askedNoMore(ids)
             if (isDone) open -= 1
             else again()
           }, blame)
@@ -141,52 +144,6 @@ export async function playEpisode(engine, plan, tell = () => {}) {
       }
     }
     next()
-  }
-
-  /** Resolves to whether the provider is told that all is well. */
-  async function deliver({ process, lock }, messages) {
-    const askedAt = clock.now()
-    const sent = messages.map(({ id }) => id)
-    let claimed
-    try {
-      claimed = await lock.claim({ provider: 'simulated', messages }, { lockWaitMs: random() < 0.2 ? 0 : 1000 })
-    } catch {
-      return false
-    }
-    if (claimed.outcome !== 'acquired') {
-      const outcome = claimed.of ?? claimed.outcome
-      say(`${process.name} answers ${sent}: ${outcome}`)
-      judge.answered(sent, outcome, askedAt, process)
-      return outcome === 'completed'
-    }
-    const { hold } = claimed
-    const fresh = hold.fresh.map((position) => sent[position])
-    judge.answered(
-      hold.duplicates.map((position) => sent[position]),
-      'completed',
-      askedAt,
-    )
-    judge.started(hold, fresh)
-    const result = await handle(process, hold)
-    say(`${process.name} has handled ${fresh}: ${result}`)
-    judge.ended(hold, fresh, result)
-    const settled = hold.settle(result === 'completed' ? { status: result } : { status: 'failed', error: FAILURE })
-    void settled.then(() => judge.over(fresh))
-    if (result !== 'completed') return false
-    judge.answered(fresh, 'handled', askedAt)
-    return hold.withheld === null
-  }
-
-  async function handle(process, hold) {
-    const isLong = plan.hasLongHandlers && random() < 0.05
-    const forMs = isLong ? STALE_AFTER_MS * (1 + random()) : random() * 60
-    const steps = isLong ? 6 : 2
-    for (let step = 0; step < steps; step += 1) {
-      await process.sleep(forMs / steps)
-      judge.looked(hold, process)
-      if (hold.signal.aborted && random() < 0.5) return 'aborted'
-    }
-    return random() < 0.1 ? 'failed' : 'completed'
   }
 
   const ACTS = {
@@ -224,20 +181,33 @@ export async function playEpisode(engine, plan, tell = () => {}) {
   const lastAt = (plan.acts.at(-1)?.at ?? 0) + 2500
   clock.at(lastAt, () => weather.clear())
   await clock.run(
-    () => violation || (left === 0 && open === 0 && clock.now() > lastAt) || clock.now() > lastAt + PATIENCE_MS,
+    () =>
+      violation ||
+      (left === 0 && open === 0 && clock.now() > lastAt && judge.isAllHandled(sent)) ||
+      clock.now() > lastAt + PATIENCE_MS,
   )
   if (!violation) await end()
+  await store.close()
   return { deliveries, violation, ...judge.counts() }
 
   async function end() {
     isClosed = true
-    const closing = Promise.all(nodes.map((node) => node?.lock.close()))
+    const closing = Promise.all(nodes.map((node) => node?.bot.stop().then(() => node.lock.close())))
     let isOver = false
     void closing.then(() => (isOver = true))
     await clock.run(() => isOver || violation)
     const rows = await store.sessions({ limit: 1000 })
-    if (!violation) attempt(() => judge.closed(ids, rows))
+    if (!violation) attempt(() => judge.closed(sent, rows))
   }
+}
+
+/** The inbox needs a queue, which only a database has: SQLite goes by the clock of its process. */
+async function openStore(engine, plan, storeNow) {
+  if (!KINDS[plan.kind].hasInbox) return engine.memoryStore({ now: storeNow })
+  Date.now = () => Math.floor(storeNow())
+  const store = await engine.sqliteStore('sqlite::memory:', { tablePrefix: 'simulated_', timeoutMs: TIMEOUT_MS })
+  await store.migrate()
+  return store
 }
 
 /** For people. */
@@ -248,6 +218,7 @@ function shortly(name, items, verdicts) {
       ...parts.map((part, index) => `${part.rows[0].key} ${verdicts[place][index].outcome}`),
     ])
   if (name === 'settle') return items.map(({ owner, outcome }, place) => [owner, outcome, verdicts[place]])
+  if (name === 'take') return verdicts.map(({ claim, messages }) => [claim.owner, ...messages.map(({ id }) => id)])
   if (name === 'renew') return items.map(({ owner }, place) => [owner, ...verdicts[place]])
   return []
 }

@@ -13,11 +13,14 @@ export class Violation extends Error {
 
 /** So old may be what a process knows of a message in the hands of another: it asks again at the latest by then. */
 const HEARSAY_MS = 1500
+/** While calls of the store fail, it cannot. */
+const OLD_HEARSAY_MS = 15_000
 
 /** `now`: true time. `storeNow`: the store's clock. `isGentle`: nothing happens that could cost a lease its holder. */
 export function createJudge({ now, storeNow, isGentle, retentionMs }) {
   /** By owner and first row. */
   const leases = new Map()
+  const byOwner = new Map()
   /** The lease that has this row now, by the row's key. */
   const holders = new Map()
   const largestTokens = new Map()
@@ -32,6 +35,12 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
   const asking = new Map()
   /** By the id of a message: how many handlers, alive or not, have begun and are not settled. */
   const running = new Map()
+  /** Of messages in the inbox: which are in there, whose session's, and when they were sent first and acknowledged. */
+  const stored = new Set()
+  const sessions = new Map()
+  const sentAt = new Map()
+  const acceptedAt = new Map()
+  const hearsayMs = isGentle ? HEARSAY_MS : OLD_HEARSAY_MS
   let calls = 0
 
   const nameOf = (owner, rows) => `${owner} ${rows[0].key}`
@@ -75,6 +84,10 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
     Object.assign(lease, { rows: part.rows.map(({ key }) => key), messages: open, grantedAt: storeNow() })
     lease.liveUntil = storeNow() + claim.staleAfterMs
     leases.set(name, lease)
+    byOwner.set(claim.owner, [
+      ...(byOwner.get(claim.owner) ?? []).filter((one) => one.rows[0] !== part.rows[0].key),
+      lease,
+    ])
     for (const key of lease.rows) holders.set(key, lease)
     for (const { id } of open) held.set(id, { lease, until: Number.POSITIVE_INFINITY })
   }
@@ -112,14 +125,16 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
       renewals.forEach(({ owner, rows }, place) => {
         rows.forEach(({ key }, index) => {
           const lease = leases.get(`${owner} ${key}`)
-          if (lease && verdicts[place][index]) lease.knownUntil = until[place]
+          if (!lease) return
+          if (verdicts[place][index]) lease.knownUntil = until[place]
+          else lease.isRefused = true
         })
       })
     }
   }
 
   function settled(settlements, verdicts) {
-    settlements.forEach(({ owner, rows, messages, outcome, step }, place) => {
+    settlements.forEach(({ owner, rows, messages, outcome }, place) => {
       const lease = leases.get(nameOf(owner, rows))
       if (!lease) violate('G7', `${owner} settles ${rows[0].key}, which it never had`)
       const isHolder = rows.every(({ key }) => holders.get(key) === lease) && !lease.isRevoked
@@ -129,8 +144,9 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
       }
       if (lease.isGone) return
       if (!isHolder) violate('G7', `${owner} settles ${rows[0].key}, which it has lost`)
+      if (lease.isBegun && !lease.isEnded) violate('G1', `${owner} lets ${rows[0].key} go under its handler`)
       if (rows.some(({ fencingToken }) => fencingToken !== lease.token)) violate('G7', `${owner}: another token`)
-      if (outcome === 'completed' && lease.result !== 'completed' && !step)
+      if (outcome === 'completed' && lease.result !== 'completed')
         violate('G3', `${owner} completes what has ${lease.result ?? 'not ended'}`)
       if (outcome === 'completed') for (const { key } of messages) completed.set(key, storeNow() + retentionMs)
       for (const key of lease.rows) holders.delete(key)
@@ -166,13 +182,38 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
     }
   }
 
-  const leasesOf = (hold) => hold.leases.map(({ owner, rows }) => leases.get(nameOf(owner, rows)))
+  /** Sessions out of the inbox. */
+  function taking(process, taken) {
+    for (const { claim, fencingToken } of taken)
+      granted(process, claim, claim.parts[0], { fencingToken, completed: [] })
+    const until = storeNow()
+    return () => {
+      for (const { claim } of taken) {
+        leases.get(nameOf(claim.owner, claim.parts[0].rows)).knownUntil = until + claim.staleAfterMs
+      }
+    }
+  }
+
+  function enqueued(arrivals, verdicts) {
+    arrivals.forEach(({ messages }, place) => {
+      messages.forEach(({ id, key, row }, index) => {
+        keys.set(id, key)
+        sessions.set(id, row.key)
+        if (verdicts[place][index] === 'queued') stored.add(id)
+        else if (!stored.has(id)) violate('G4', `${id} is known, they say, and nobody has stored it`)
+      })
+    })
+  }
+
+  const leasesOf = (held) => held.flatMap(({ owner }) => byOwner.get(owner) ?? [])
 
   return {
     /** What it returns is to be called when the process hears the verdict. */
     executed(process, name, [items], verdicts) {
       calls += 1
       if (name === 'claim') return claimed(process, items, verdicts)
+      if (name === 'take') return taking(process, verdicts)
+      if (name === 'enqueue') return enqueued(items, verdicts)
       if (name === 'renew') return renewed(items, verdicts)
       if (name === 'settle') return settled(items, verdicts)
       if (name === 'release') released(items)
@@ -180,26 +221,26 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
       return undefined
     },
     /** A handler begins. */
-    started(hold, ids) {
-      for (const lease of leasesOf(hold)) {
-        if (!(lease?.knownUntil >= 0)) violate('G1', `a handler runs with a lease that nobody gave (${ids})`)
-      }
+    started(held, ids) {
+      const given = leasesOf(held)
+      if (given.length < held.length || given.some(({ knownUntil }) => knownUntil === undefined))
+        violate('G1', `a handler runs with a lease that nobody gave (${ids})`)
+      for (const lease of given) lease.isBegun = true
       for (const id of ids) {
         running.set(id, (running.get(id) ?? 0) + 1)
-        if (!leasesOf(hold).some(({ messages }) => messages.some((message) => message.id === id)))
+        if (!given.some(({ messages }) => messages.some((message) => message.id === id)))
           violate('G2', `${id} is handled without a lease`)
       }
     },
     /** A handler looks at its signal: a lease that somebody else has by now must have aborted it. */
-    looked(hold, process) {
-      if (hold.signal.aborted || process.hasJustWokenUp()) return
-      const over = leasesOf(hold).find(
-        (lease) => (lease.isOver && !lease.hasJumped) || (lease.knownUntil <= storeNow() && isGentle),
-      )
+    looked(signal, held, process) {
+      if (signal.aborted || process.hasJustWokenUp()) return
+      const mustKnow = ({ isOver, isRefused, knownUntil }) => isRefused || isOver || knownUntil <= storeNow()
+      const over = leasesOf(held).find((lease) => !lease.hasJumped && mustKnow(lease))
       if (over) violate('G7', `${over.owner} has lost its lease and is not told`)
     },
-    ended(hold, ids, result) {
-      for (const lease of leasesOf(hold)) {
+    ended(held, ids, result) {
+      for (const lease of leasesOf(held)) {
         lease.result = result
         lease.isEnded = true
       }
@@ -225,8 +266,7 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
           if (!completed.has(keys.get(id))) violate('G4', `${id} is acknowledged, and nobody has completed it`)
         }
       }
-      const isInFlight = (id) =>
-        held.get(id)?.until >= askedAt - HEARSAY_MS || asking.get(id) > 1 || running.get(id) > 0
+      const isInFlight = (id) => held.get(id)?.until >= askedAt - hearsayMs || asking.get(id) > 1 || running.get(id) > 0
       if (outcome === 'in_flight' && !process.hasJustWokenUp() && !ids.some(isInFlight))
         violate('G5', `${ids} is in flight, they say, and nobody has it`)
       if (outcome === 'completed' || outcome === 'handled') for (const id of ids) acknowledged.add(id)
@@ -235,6 +275,26 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
     jumped() {
       for (const lease of holders.values()) lease.hasJumped = true
     },
+    /** A provider sends to an inbox. */
+    sent(ids) {
+      for (const id of ids) if (!sentAt.has(id)) sentAt.set(id, now())
+    },
+    /** And is told that all is well. */
+    accepted(ids) {
+      for (const id of ids) {
+        if (!stored.has(id)) violate('G9', `${id} is acknowledged, and not stored`)
+        acknowledged.add(id)
+        if (!acceptedAt.has(id)) acceptedAt.set(id, now())
+      }
+    },
+    /** A handler of the inbox begins: nobody is before it who was acknowledged before it was sent. */
+    began(ids) {
+      for (const [id, at] of acceptedAt) {
+        const isBefore = sessions.get(id) === sessions.get(ids[0]) && at < sentAt.get(ids[0])
+        if (isBefore && !succeeded.has(id)) violate('G9', `${ids} is handled before ${id}`)
+      }
+    },
+    isAllHandled: (ids) => ids.every((id) => stored.size === 0 || succeeded.has(id)),
     lostLease(event) {
       if (isGentle) violate('G6', `${event.owner} loses its lease (${event.loss}), which nothing has happened to`)
     },
@@ -247,7 +307,6 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
       }
       if (isGentle && rowsLeft.length > 0) violate('G6', `${rowsLeft.map(({ key }) => key)} is held by nobody`)
     },
-    isAcknowledged: (id) => acknowledged.has(id),
     counts: () => ({ leases: leases.size, calls }),
   }
 }

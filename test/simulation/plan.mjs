@@ -30,5 +30,12 @@ export function planOf(seed) {
     }
   }
   acts.sort((one, other) => one.at - other.at)
-  return { seed, kind, nodes: 2 + upTo(3), hasLongHandlers: random() < 0.3, tells: random() < 0.5, acts }
+  return {
+    seed,
+    kind,
+    nodes: 2 + upTo(3),
+    longOnes: new Set(Array.from({ length: upTo(12) }, () => `m${upTo(MESSAGES)}`)),
+    tells: random() < 0.5,
+    acts,
+  }
 }

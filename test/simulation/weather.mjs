@@ -2,13 +2,16 @@
 
 /**
  * The kinds. `gentle`: nothing happens that could cost a lease its holder, so that each message must be handled exactly
- * once, without a takeover.
+ * once, without a takeover. `hasInbox`: bots that answer first.
  */
 export const KINDS = {
   calm: { isGentle: true },
   lossy: { isGentle: true, lost: 0.08, isOnceOnly: true },
   crashes: { faults: ['kill', 'close'] },
   pauses: { faults: ['pause', 'release'] },
+  outages: { faults: ['outage', 'slow', 'outage'] },
+  'inbox, calm': { isGentle: true, hasInbox: true },
+  'inbox, storm': { faults: ['kill', 'close', 'pause', 'outage', 'slow'], lost: 0.03, hasInbox: true },
   storm: { faults: ['kill', 'close', 'pause', 'outage', 'slow', 'jump', 'release'], lost: 0.03 },
 }
 
