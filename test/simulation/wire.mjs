@@ -18,11 +18,15 @@ export function createWire({ clock, random, store, judge, weather, StoreError },
   function call(name, ask, args) {
     return new Promise((resolve, reject) => {
       const fate = weather.fateOf(process, name)
-      const limit = process.port.after(timeoutMs, () => reject(lost('no answer in time')))
+      let isGivenUp = false
+      const limit = process.port.after(timeoutMs, () => {
+        isGivenUp = true
+        reject(lost('no answer in time'))
+      })
       const answer = (afterMs, work) =>
         process.receive(() => {
           limit.cancel()
-          work()
+          if (!isGivenUp) work()
         }, afterMs)
       if (fate.isRefused) {
         answer(fate.answerMs, () => reject(new StoreError('unreachable', 'simulated: refused')))
