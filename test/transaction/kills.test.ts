@@ -64,8 +64,7 @@ test.each(cases)(
       await database.dropTables(new Set([tablePrefix]))
     }
   },
-  // At the literal pace (KILL_PATIENCE=0) hardly anything stands at any time.
-  Math.max(200_000, MESSAGES * 3000),
+  Math.max(200_000, MESSAGES * 600),
 )
 
 async function untilHandled(bare: Bare, table: string): Promise<void> {
