@@ -81,9 +81,10 @@ export function testServer(instance: Instance, howToStart: () => Promise<Start>)
 
   async function kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     if (!server || hasEnded(server)) return
-    const ended = once(server, 'exit')
+    const ends = signal === 'SIGKILL' || signal === 'SIGTERM'
+    const ended = ends ? once(server, 'exit') : undefined
     server.kill(signal)
-    if (signal === 'SIGKILL' || signal === 'SIGTERM') await ended
+    await ended
   }
 
   async function restart(): Promise<void> {

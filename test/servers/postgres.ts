@@ -49,9 +49,10 @@ export async function startPostgres(): Promise<TestServer> {
 
   async function kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     if (!server || hasEnded(server)) return
-    const ended = once(server, 'exit')
+    const ends = signal === 'SIGKILL' || signal === 'SIGTERM' || signal === 'SIGQUIT'
+    const ended = ends ? once(server, 'exit') : undefined
     server.kill(signal)
-    if (signal === 'SIGKILL' || signal === 'SIGTERM' || signal === 'SIGQUIT') await ended
+    await ended
   }
 
   async function restart(): Promise<void> {

@@ -43,9 +43,10 @@ export async function startRedis(settings: readonly string[] = []): Promise<Test
 
   async function kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     if (!server || hasEnded(server)) return
-    const ended = once(server, 'exit')
+    const ends = signal === 'SIGKILL' || signal === 'SIGTERM'
+    const ended = ends ? once(server, 'exit') : undefined
     server.kill(signal)
-    if (signal === 'SIGKILL' || signal === 'SIGTERM') await ended
+    await ended
   }
 
   async function restart(): Promise<void> {

@@ -27,11 +27,14 @@ export function leaseBot(world, process, lock) {
     const fresh = hold.fresh.map((position) => ids[position])
     judge.answered(duplicates, 'completed', askedAt)
     judge.started(hold.leases, fresh)
+    for (const { tx, messageIds } of hold.leases) if (tx) for (const id of messageIds) await tx.query(id)
     const result = await handle(world, process, hold.signal, hold.leases, fresh)
     judge.ended(hold.leases, fresh, result)
     const settled = hold.settle(result === 'completed' ? { status: result } : { status: 'failed', error: FAILURE })
     void settled.then(() => judge.over(fresh))
-    if (result !== 'completed') return false
+    // Until then nobody knows whether what it wrote is there.
+    if (hold.leases.some(({ tx }) => tx)) await settled
+    if (result !== 'completed' || hold.rolledBack) return false
     judge.answered(fresh, 'handled', askedAt)
     return hold.withheld === null
   }

@@ -3,6 +3,7 @@ import { inboxBot, leaseBot } from './bots.mjs'
 import { createClock, createRandom } from './clock.mjs'
 import { createJudge, Violation } from './judge.mjs'
 import { createProcess } from './process.mjs'
+import { createDatabase } from './transactions.mjs'
 import { createWeather, KINDS } from './weather.mjs'
 import { createWire } from './wire.mjs'
 
@@ -27,7 +28,10 @@ export async function playEpisode(engine, plan, tell = () => {}) {
   const weather = createWeather({ clock, random, timeoutMs: TIMEOUT_MS }, kind, plan.tells)
   const storeNow = () => STARTED_AT + clock.now() + weather.jumpedMs()
   const store = await openStore(engine, plan, storeNow)
-  const judge = createJudge({ now: clock.now, storeNow, isGentle, retentionMs: RETENTION_MS })
+  const lockedBy = (key) => database?.lockedBy(key)
+  const judge = createJudge({ now: clock.now, storeNow, isGentle, retentionMs: RETENTION_MS, lockedBy })
+  const database =
+    kind.hasTransactions && createDatabase({ clock, random, store, judge, attempt, StoreError: engine.StoreError })
   const nodes = Array.from({ length: plan.nodes }, () => undefined)
   const sent = plan.acts.flatMap(({ messages = [] }) => messages.map(({ id }) => id))
   let violation
@@ -48,11 +52,12 @@ export async function playEpisode(engine, plan, tell = () => {}) {
     const lock = engine.createLock(
       {
         store: createWire(
-          { clock, random, store, judge: watched, weather, StoreError: engine.StoreError },
+          { clock, random, store, judge: watched, weather, StoreError: engine.StoreError, database },
           process,
           TIMEOUT_MS,
         ),
         nodeId: process.name,
+        strategy: database ? 'transaction' : 'lease',
         staleAfterMs: STALE_AFTER_MS,
         storeTimeoutMs: TIMEOUT_MS,
         maxHoldMs: MAX_HOLD_MS,
@@ -94,6 +99,7 @@ export async function playEpisode(engine, plan, tell = () => {}) {
     if (!node) return
     nodes[place] = undefined
     node.process.kill()
+    if (database) database.killed(node.process)
     weather.listeners.delete(node.process)
     say(`${node.process.name} ${how}`)
     for (const breaks of node.work) breaks()
@@ -157,6 +163,7 @@ export async function playEpisode(engine, plan, tell = () => {}) {
       chosen?.process.pause(share * 2 * STALE_AFTER_MS)
       if (chosen) say(`${chosen.process.name} is paused`)
     },
+    cut: () => database.cutOne(),
     outage: ({ share }) => weather.outage(share * 2 * STALE_AFTER_MS),
     slow: ({ share }) => weather.slow(share * STALE_AFTER_MS),
     jump({ share }) {
@@ -198,6 +205,7 @@ export async function playEpisode(engine, plan, tell = () => {}) {
     await clock.run(() => isOver || violation)
     const rows = await store.sessions({ limit: 1000 })
     if (!violation) attempt(() => judge.closed(sent, rows))
+    if (!violation && database) attempt(() => judge.expectCommitted(sent))
   }
 }
 

@@ -17,7 +17,7 @@ const HEARSAY_MS = 1500
 const OLD_HEARSAY_MS = 15_000
 
 /** `now`: true time. `storeNow`: the store's clock. `isGentle`: nothing happens that could cost a lease its holder. */
-export function createJudge({ now, storeNow, isGentle, retentionMs }) {
+export function createJudge({ now, storeNow, isGentle, retentionMs, lockedBy }) {
   /** By owner and first row. */
   const leases = new Map()
   const byOwner = new Map()
@@ -40,6 +40,8 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
   const sessions = new Map()
   const sentAt = new Map()
   const acceptedAt = new Map()
+  /** Messages whose handler's writes are committed. */
+  const committed = new Set()
   const hearsayMs = isGentle ? HEARSAY_MS : OLD_HEARSAY_MS
   /** How often the store's clock has leapt. */
   let jumps = 0
@@ -82,9 +84,10 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
     const before = holders.get(part.rows[0].key)
     const isSame = before?.owner === claim.owner && !before.isRevoked
     const lease = isSame ? before : { process, owner: claim.owner, token: fencingToken }
-    for (const { key } of part.rows) taken(key, claim.owner, fencingToken)
+    for (const { key } of part.rows) taken(process, key, claim, fencingToken)
     Object.assign(lease, { rows: part.rows.map(({ key }) => key), messages: open, grantedAt: storeNow(), jumps })
     lease.liveUntil = storeNow() + claim.staleAfterMs
+    lease.strategy = claim.strategy
     leases.set(name, lease)
     byOwner.set(claim.owner, [
       ...(byOwner.get(claim.owner) ?? []).filter((one) => one.rows[0] !== part.rows[0].key),
@@ -95,7 +98,7 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
   }
 
   /** A row goes to a new owner. */
-  function taken(key, owner, token) {
+  function taken(process, key, { owner, strategy }, token) {
     const last = holders.get(key)
     if (last?.owner === owner && !last.isRevoked) {
       if (last.token !== token) violate('G7', `${key}: ${owner} has ${last.token}, and is told ${token}`)
@@ -106,6 +109,11 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
     largestTokens.set(key, token)
     if (!last || last.isRevoked) return
     letGo(last)
+    if (strategy === 'transaction' && last.strategy === strategy) {
+      // Its locks are with its transaction, so that one is over, whatever the expiry.
+      if (lockedBy(key) !== process) violate('G1', `${owner} takes ${key} from ${last.owner}, and has not its lock`)
+      return
+    }
     if (last.knownUntil > storeNow() && !last.isEnded) violate('G1', `${key}: ${owner} beside ${last.owner}`)
     if (last.knownUntil > storeNow()) violate('G6', `${key}: ${owner} takes over from ${last.owner} too early`)
     if (isGentle) violate('G6', `${key}: ${owner} takes over from ${last.owner}, which nothing has happened to`)
@@ -276,6 +284,17 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
     /** The store's clock leaps: leases are over by it that their holders' clocks know nothing of. */
     jumped() {
       jumps += 1
+    },
+    /** What handlers have written in a transaction is there from now on. */
+    committed(ids) {
+      for (const id of ids) {
+        if (committed.has(id)) violate('G8', `what was written for ${id} is there twice`)
+        committed.add(id)
+      }
+    },
+    /** Who was acknowledged has been written down. */
+    expectCommitted(ids) {
+      for (const id of ids) if (!committed.has(id)) violate('G8', `what was written for ${id} is not there`)
     },
     /** A provider sends to an inbox. */
     sent(ids) {

@@ -206,4 +206,16 @@ export const MUTATIONS: readonly Mutation[] = [
     from: 'ORDER BY sequence LIMIT ?`, sessionKey, most)',
     to: 'ORDER BY message_key LIMIT ?`, sessionKey, most)',
   },
+  {
+    breaks: 'what a handler wrote is committed, though it has failed',
+    file: 'engine/hold.js',
+    from: "        if (result.status === 'completed') {\n            this.rolledBack",
+    to: '        if (result.status) {\n            this.rolledBack',
+  },
+  {
+    breaks: 'a commit that may not have been is taken for one',
+    file: 'engine/commit.js',
+    from: 'return (await hasCommitted(engine, settlements))',
+    to: 'return settlements.length > 0',
+  },
 ]

@@ -2,7 +2,8 @@
 
 /**
  * The kinds. `gentle`: nothing happens that could cost a lease its holder, so that each message must be handled exactly
- * once, without a takeover. `hasInbox`: bots that answer first.
+ * once, without a takeover. `hasInbox`: bots that answer first. `hasTransactions`: handlers that write in
+ * transactions.
  */
 export const KINDS = {
   calm: { isGentle: true },
@@ -12,6 +13,7 @@ export const KINDS = {
   outages: { faults: ['outage', 'slow', 'outage'] },
   'inbox, calm': { isGentle: true, hasInbox: true },
   'inbox, storm': { faults: ['kill', 'close', 'pause', 'outage', 'slow'], lost: 0.03, hasInbox: true },
+  transactions: { faults: ['kill', 'close', 'pause', 'cut', 'release', 'cut'], hasTransactions: true },
   storm: { faults: ['kill', 'close', 'pause', 'outage', 'slow', 'jump', 'release'], lost: 0.03 },
 }
 

@@ -10,7 +10,7 @@ const QUEUE_CALLS = ['enqueue', 'take', 'haveMore', 'requeue', 'discard', 'depth
 const NOTICED_MS = 4
 
 /** The store as one process has it. `weather`: how calls fare just now. */
-export function createWire({ clock, random, store, judge, weather, StoreError }, process, timeoutMs) {
+export function createWire({ clock, random, store, judge, weather, StoreError, database }, process, timeoutMs) {
   const listeners = weather.listeners
   const lost = (text) => new StoreError('unreachable', `simulated: ${text}`, { answerLost: true })
 
@@ -75,6 +75,7 @@ export function createWire({ clock, random, store, judge, weather, StoreError },
     ...over(CALLS, store),
     ...(weather.tells && { listen: (released) => void listeners.set(process, released) }),
     ...(store.queue && { queue: over(QUEUE_CALLS, store.queue) }),
+    ...(database && { transactions: database.of(process) }),
     close: async () => {},
   }
 }

@@ -35,9 +35,15 @@ export async function startStoreProxy(serverUrl: string): Promise<StoreProxy> {
       sockets.add(socket)
       socket.on('error', cut).on('close', cut)
     }
+    // What comes when the delay is over must not overtake what came before.
+    const delayed: Array<{ readonly chunk: Buffer; readonly at: number }> = []
+    const passDelayed = (): void => {
+      while (delayed[0] && delayed[0].at <= performance.now()) upstream.write(delayed.shift()?.chunk ?? '')
+      if (delayed[0]) setTimeout(passDelayed, delayed[0].at - performance.now())
+    }
     const passOn = (chunk: Buffer) => {
-      if (proxy.delayMs > 0) setTimeout(() => upstream.write(chunk), proxy.delayMs)
-      else upstream.write(chunk)
+      if (delayed.length === 0 && proxy.delayMs === 0) upstream.write(chunk)
+      else if (delayed.push({ chunk, at: performance.now() + proxy.delayMs }) === 1) passDelayed()
     }
     let isDeaf = false
     upstream.on('data', (chunk) => {
