@@ -92,7 +92,7 @@ export function createDatabase({ clock, random, store, judge, attempt, StoreErro
                 process.receive(() => reject(gone(true)))
                 return
               }
-              commit(settlements).then((verdicts) => {
+              void commit(settlements).then((verdicts) => {
                 end()
                 const isLost = random() < 0.03
                 process.receive(() => (isLost ? reject(gone(true)) : resolve(verdicts)), random() * 3)
