@@ -28,8 +28,7 @@ export async function playEpisode(engine, plan, tell = () => {}) {
   const weather = createWeather({ clock, random, timeoutMs: TIMEOUT_MS }, kind, plan.tells)
   const storeNow = () => STARTED_AT + clock.now() + weather.jumpedMs()
   const store = await openStore(engine, plan, storeNow)
-  const lockedBy = (key) => database?.lockedBy(key)
-  const judge = createJudge({ now: clock.now, storeNow, isGentle, retentionMs: RETENTION_MS, lockedBy })
+  const judge = createJudge({ now: clock.now, storeNow, isGentle, retentionMs: RETENTION_MS })
   const database =
     kind.hasTransactions && createDatabase({ clock, random, store, judge, attempt, StoreError: engine.StoreError })
   const nodes = Array.from({ length: plan.nodes }, () => undefined)

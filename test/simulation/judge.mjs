@@ -17,7 +17,7 @@ const HEARSAY_MS = 1500
 const OLD_HEARSAY_MS = 15_000
 
 /** `now`: true time. `storeNow`: the store's clock. `isGentle`: nothing happens that could cost a lease its holder. */
-export function createJudge({ now, storeNow, isGentle, retentionMs, lockedBy }) {
+export function createJudge({ now, storeNow, isGentle, retentionMs }) {
   /** By owner and first row. */
   const leases = new Map()
   const byOwner = new Map()
@@ -84,7 +84,7 @@ export function createJudge({ now, storeNow, isGentle, retentionMs, lockedBy }) 
     const before = holders.get(part.rows[0].key)
     const isSame = before?.owner === claim.owner && !before.isRevoked
     const lease = isSame ? before : { process, owner: claim.owner, token: fencingToken }
-    for (const { key } of part.rows) taken(process, key, claim, fencingToken)
+    for (const { key } of part.rows) taken(key, claim, fencingToken)
     Object.assign(lease, { rows: part.rows.map(({ key }) => key), messages: open, grantedAt: storeNow(), jumps })
     lease.liveUntil = storeNow() + claim.staleAfterMs
     lease.strategy = claim.strategy
@@ -98,7 +98,7 @@ export function createJudge({ now, storeNow, isGentle, retentionMs, lockedBy }) 
   }
 
   /** A row goes to a new owner. */
-  function taken(process, key, { owner, strategy }, token) {
+  function taken(key, { owner, strategy }, token) {
     const last = holders.get(key)
     if (last?.owner === owner && !last.isRevoked) {
       if (last.token !== token) violate('G7', `${key}: ${owner} has ${last.token}, and is told ${token}`)
@@ -110,8 +110,9 @@ export function createJudge({ now, storeNow, isGentle, retentionMs, lockedBy }) 
     if (!last || last.isRevoked) return
     letGo(last)
     if (strategy === 'transaction' && last.strategy === strategy) {
-      // Its locks are with its transaction, so that one is over, whatever the expiry.
-      if (lockedBy(key) !== process) violate('G1', `${owner} takes ${key} from ${last.owner}, and has not its lock`)
+      // The connection is the lease: whoever has the lock knows that the one before is over, whatever its expiry. A claim
+      // that arrives when its own lock is gone already costs the one who has it now no more than its commit.
+      last.isRevoked = true
       return
     }
     if (last.knownUntil > storeNow() && !last.isEnded) violate('G1', `${key}: ${owner} beside ${last.owner}`)

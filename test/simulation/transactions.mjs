@@ -112,8 +112,6 @@ export function createDatabase({ clock, random, store, judge, attempt, StoreErro
   }
 
   return {
-    /** In whose transaction the lock of this row is. */
-    lockedBy: (key) => locks.get(key)?.process,
     of: (process) => ({ check: async () => {}, begin: (keys, waitMs) => begin(process, keys, waitMs) }),
     /** Its connections are gone. */
     killed(process) {
