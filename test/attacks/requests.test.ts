@@ -8,7 +8,8 @@ import { runInNewContext } from 'node:vm'
 import { expect, onTestFinished, test } from 'vitest'
 import { withSessionLock } from '../../src/http/fetch.ts'
 import { createSessionLock, type SessionLock } from '../../src/index.ts'
-import { type Json, mutatedDelivery, pick, type Random, randomFrom } from '../providers/mutated-delivery.ts'
+import { seededRandom } from '../../src/testing/waiting.ts'
+import { type Json, mutatedDelivery, pick, type Random } from '../providers/mutated-delivery.ts'
 import { HARMFUL } from './harmful.ts'
 
 const REQUESTS = Number(process.env['FUZZED_REQUESTS'] ?? 30_000)
@@ -86,7 +87,7 @@ async function expectShapes(lock: SessionLock): Promise<void> {
 
 test(`${REQUESTS} requests that mean harm (seed ${SEED})`, async () => {
   console.info(`attacking with FUZZ_SEED=${SEED}`)
-  const random = randomFrom(SEED)
+  const random = seededRandom(SEED)
   const lock = createSessionLock({
     store: 'sqlite::memory:',
     retentionMs: 500,

@@ -5,7 +5,8 @@
 import { expect, it } from 'vitest'
 import { type Identified, identify, providers } from '../../src/providers/index.ts'
 import type { IncomingDelivery } from '../../src/providers/provider.ts'
-import { type Json, mutatedDelivery, randomFrom, sources } from './mutated-delivery.ts'
+import { seededRandom } from '../../src/testing/waiting.ts'
+import { type Json, mutatedDelivery, sources } from './mutated-delivery.ts'
 
 const BODIES = 100_000
 const SEED = Number(process.env['FUZZ_SEED'] ?? Date.now() % 2 ** 31)
@@ -53,7 +54,7 @@ function isWellFormed(found: Identified | undefined): boolean {
 
 it(`identifies ${BODIES} mutated bodies (seed ${SEED})`, { timeout: 120_000 }, () => {
   console.info(`fuzzing with FUZZ_SEED=${SEED}`)
-  const random = randomFrom(SEED)
+  const random = seededRandom(SEED)
   let recognised = 0
   for (let body = 0; body < BODIES; body++) {
     const delivery = mutatedDelivery(random)

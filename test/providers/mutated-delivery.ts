@@ -5,17 +5,6 @@ import { deliveryOf, sampledProviders, samplesOf } from './samples.ts'
 export type Json = null | boolean | number | string | Json[] | { [name: string]: Json }
 export type Random = () => number
 
-/** Numbers of [0, 1) that only depend on the seed. */
-export function randomFrom(seed: number): Random {
-  let state = seed | 0
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
 const deep = JSON.parse(`${'['.repeat(20_000)}${']'.repeat(20_000)}`) as Json
 const deepObject = JSON.parse(`${'{"a":'.repeat(20_000)}1${'}'.repeat(20_000)}`) as Json
 const hugeArray: Json[] = Array.from({ length: 20_000 }, (_, index) => (index % 3 === 0 ? { id: `${index}` } : index))

@@ -194,7 +194,7 @@ export async function playEpisode(engine, plan, tell = () => {}) {
   )
   if (!violation) await end()
   await store.close()
-  return { deliveries, violation, ...judge.counts() }
+  return { deliveries, violation, calls: judge.calls() }
 
   async function end() {
     isClosed = true

@@ -31,6 +31,7 @@ async function simulate(seed, most) {
   const startedAt = performance.now()
   let deliveries = 0
   let episodes = 0
+  let calls = 0
   let violation
   let plan
   while (deliveries < most && !violation) {
@@ -38,12 +39,16 @@ async function simulate(seed, most) {
     episodes += 1
     const played = await playEpisode(engine, plan)
     deliveries += played.deliveries
+    calls += played.calls
     violation = played.violation
   }
   const seconds = Math.round((performance.now() - startedAt) / 1000)
   const found = violation && { promise: violation.promise, violation: violation.message, episode: plan.seed }
-  if (values.json) console.log(JSON.stringify({ seed, deliveries, episodes, seconds, ...found }))
-  else console.log(`${deliveries} deliveries in ${episodes} episodes from seed ${seed}, in ${seconds} s`)
+  if (values.json) console.log(JSON.stringify({ seed, deliveries, episodes, calls, seconds, ...found }))
+  else
+    console.log(
+      `${deliveries} deliveries and ${calls} calls of the store, in ${episodes} episodes from seed ${seed}, in ${seconds} s`,
+    )
   if (!violation) return
   process.exitCode = 1
   if (!values.json) await tell(await shrink(engine, plan, violation.promise))
