@@ -104,7 +104,7 @@ test('a stale session is released by mouse, and another by keyboard', async () =
   await page.locator('#said', { hasText: '1 released' }).waitFor()
   await rowOf(page, 'by-mouse').waitFor({ state: 'detached' })
 
-  const button = page.getByRole('button', { name: 'Release by-keyboard' })
+  const button = page.getByRole('button', { name: 'Release by-keyboard', exact: true })
   const isThere = async () => page.evaluate('document.activeElement.getAttribute("aria-label")')
   for (let presses = 0; (await isThere()) !== 'Release by-keyboard' && presses < 20; presses += 1) {
     await page.keyboard.press('Tab')
@@ -125,7 +125,9 @@ test('a press that lasts over several updates counts', async () => {
   await silent.ready()
   for (const prospect of ['pressed', 'above']) await hold(silent, prospect)
   const page = await openPage(origin)
-  await rowOf(page, 'pressed').getByRole('button', { name: 'Release pressed' }).hover()
+  // Both are stale by then, so that nothing moves under the mouse any more, and no question is asked.
+  await rowOf(page, 'above').getByRole('button', { name: 'Release above', exact: true }).waitFor()
+  await rowOf(page, 'pressed').getByRole('button', { name: 'Release pressed', exact: true }).hover()
   await page.mouse.down()
   const heldFor = rowOf(page, 'pressed').locator('[data-label="Held for"]')
   const before = await heldFor.textContent()
