@@ -17,6 +17,7 @@ test.each(['sqlite', 'mariadb', 'postgres', 'redis'])(
     })
     console.info(output)
     expect(output).toMatch(new RegExp(`^${store}, 0.15 min \\(seed ${seed}\\): [1-9]`))
+    expect(output).toMatch(/; [1-9]\d* kills/)
     expect(output).not.toContain('VIOLATION')
   },
   180_000,

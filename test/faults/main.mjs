@@ -9,8 +9,8 @@ import { appendFileSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
+import { seededRandom } from '../../dist/testing/waiting.js'
 import { openTestTools } from '../bench/workshop.mjs'
-import { createRandom } from '../simulation/clock.mjs'
 import { openWorld } from './world.mjs'
 
 const NODES = 4
@@ -29,7 +29,7 @@ const { values } = parseArgs({
     store: { type: 'string', default: 'sqlite' },
   },
 })
-const random = createRandom(Number(values.seed))
+const random = seededRandom(Number(values.seed))
 const upTo = (most) => Math.floor(random() * most)
 const now = () => Number(process.hrtime.bigint()) / 1e6
 
@@ -61,7 +61,7 @@ async function start(place) {
   nodes[place] = started
 }
 
-/** Its store may be out of order while it starts: then it is started once more, as its operator would. */
+/** One that ends before it listens is complained of, and started once more, by its exit. */
 async function startAgain(place) {
   await start(place).catch(() => undefined)
 }

@@ -1,17 +1,6 @@
 /** Virtual time: events in their order, and nothing between them. */
 import TinyQueue from 'tinyqueue'
 
-/** Numbers from 0 up to 1 that the seed alone decides (mulberry32). */
-export function createRandom(seed) {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
 export function createClock() {
   const events = new TinyQueue([], (one, other) => one.at - other.at || one.place - other.place)
   let now = 0

@@ -1,6 +1,7 @@
 /** One episode: some processes, one store, a few conversations, and what the plan does to them. */
+import { seededRandom } from '../../dist/testing/waiting.js'
 import { inboxBot, leaseBot } from './bots.mjs'
-import { createClock, createRandom } from './clock.mjs'
+import { createClock } from './clock.mjs'
 import { createJudge, Violation } from './judge.mjs'
 import { createProcess } from './process.mjs'
 import { createDatabase } from './transactions.mjs'
@@ -22,7 +23,7 @@ const RESTART_MS = 200
  */
 export async function playEpisode(engine, plan, tell = () => {}) {
   const clock = createClock()
-  const random = createRandom(plan.seed ^ 0x5bd1e995)
+  const random = seededRandom(plan.seed ^ 0x5bd1e995)
   const kind = KINDS[plan.kind]
   const isGentle = kind.isGentle === true
   const weather = createWeather({ clock, random, timeoutMs: TIMEOUT_MS }, kind, plan.tells)

@@ -1,5 +1,5 @@
 /** What is going to happen in an episode, by its seed alone: a list of acts, of which some can be left out. */
-import { createRandom } from './clock.mjs'
+import { seededRandom } from '../../dist/testing/waiting.js'
 import { KINDS } from './weather.mjs'
 
 const MESSAGES = 400
@@ -7,7 +7,7 @@ const MESSAGES = 400
 const TRAFFIC_MS = 15_000
 
 export function planOf(seed) {
-  const random = createRandom(seed)
+  const random = seededRandom(seed)
   const upTo = (most) => Math.floor(random() * most)
   const kind = Object.keys(KINDS)[upTo(Object.keys(KINDS).length)]
   const sessions = 1 + upTo(16)

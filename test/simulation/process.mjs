@@ -35,7 +35,6 @@ export function createProcess({ clock, random }, name) {
     /** Something comes in from outside. */
     receive: (work, afterMs = 0) => schedule(clock.now() + afterMs, work, AFTER_TIMERS_MS),
     sleep: (forMs) => new Promise((resolve) => schedule(clock.now() + forMs, resolve, 0)),
-    isAlive: () => isAlive,
     /** Its timers are all late, and fire one after the other. */
     hasJustWokenUp: () => clock.now() < pausedUntil + 1,
     kill() {

@@ -42,11 +42,11 @@ export function createWeather({ clock, random, timeoutMs }, { isGentle = false, 
     isDown: () => downUntil > clock.now(),
     fateOf(process, name) {
       const mostMs = slowUntil > clock.now() ? timeoutMs * 1.2 : 3
-      const isRequestLost = isUnlucky(process, name)
+      const isLost = isUnlucky(process, name)
       return {
         isRefused: downUntil > clock.now(),
-        isRequestLost: isRequestLost && random() < 0.5,
-        isAnswerLost: isRequestLost,
+        isRequestLost: isLost && random() < 0.5,
+        isAnswerLost: isLost,
         requestMs: random() * mostMs,
         answerMs: random() * mostMs,
       }

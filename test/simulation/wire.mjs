@@ -3,7 +3,7 @@
  * behind the contract, on virtual time; what it was asked, and what it said, the judge sees on the spot.
  */
 
-/** Each call of the contract that the engine makes in traffic, by whether it answers each item of a batch. */
+/** The calls of the contract that the engine makes in traffic. */
 const CALLS = ['claim', 'look', 'renew', 'settle', 'release', 'cleanup', 'sessions', 'messages', 'stats']
 const QUEUE_CALLS = ['enqueue', 'take', 'haveMore', 'requeue', 'discard', 'depth', 'position', 'enqueueFrom']
 /** A broken connection is noticed soon. */
