@@ -151,6 +151,7 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
     let verdicts: readonly Verdict[]
     try {
       verdicts = await write(batch.map((waiting) => waiting.item))
+      if (verdicts.length !== batch.length) throw garbled(verdicts.length, batch.length)
     } catch (error) {
       if (error instanceof StoreError && error.verdicts) await answerEach(batch, error.verdicts)
       else failed(batch, error)
@@ -226,6 +227,12 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
   }
 
   return { submit, send, counts: () => ({ batches, items }) }
+}
+
+/** Nobody knows whose the answers are: as good as lost. */
+function garbled(answers: number, items: number): StoreError {
+  const text = `session-lock: the store gave ${answers} answers to ${items} operations`
+  return new StoreError('unreachable', text, { answerLost: true })
 }
 
 /** Where it is seen: as an exception that nobody has caught. */
