@@ -23,15 +23,20 @@ lock.on('store_call', ({ call, tookMs }) => {
   if (call === 'claim') claimedAt = now() - tookMs
 })
 
+lock.on('store_error', ({ error }) => {
+  if (/answers to/.test(error.message)) write({ what: 'garbled', text: error.message })
+})
+
 const app = express()
 app.post('/webhook', express.json(), sessionLock(lock), async (request, response) => {
   const { leases, signal, fencingToken } = request.sessionLock
   const [{ prospect, messageIds, owner }] = leases
   const run = { session: prospect, ids: messageIds, owner }
   write({ what: 'begun', claimedAt, token: fencingToken, ...run })
-  const forMs = Math.random() < 0.03 ? longMs * (1.2 + Math.random()) : 10 + Math.random() * 150
+  const isProbe = prospect.startsWith('probe')
+  const forMs = isProbe ? 0 : Math.random() < 0.03 ? longMs * (1.2 + Math.random()) : 10 + Math.random() * 150
   for (let step = 0; step < 4 && !signal.aborted; step += 1) await sleep(forMs / 4)
-  const result = signal.aborted ? 'aborted' : Math.random() < 0.1 ? 'failed' : 'completed'
+  const result = signal.aborted ? 'aborted' : !isProbe && Math.random() < 0.1 ? 'failed' : 'completed'
   write({ what: 'ended', result, ...run })
   response.sendStatus(result === 'completed' ? 200 : 500)
 })

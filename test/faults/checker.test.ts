@@ -22,11 +22,16 @@ const SOUND: readonly Line[] = [
   ended({ at: 14_000, pid: 2, ids: ['m3'], owner: 'e', result: 'completed' }),
   begun({ at: 14_010, pid: 3, ids: ['m4'], owner: 'f', token: 6 }),
   ended({ at: 14_100, pid: 3, ids: ['m4'], owner: 'f', result: 'completed' }),
+  // Asked for before the other, and granted after it.
+  begun({ at: 15_020, claimedAt: 15_010, pid: 2, ids: ['m5'], owner: 'g', token: 7 }),
+  ended({ at: 15_040, pid: 2, ids: ['m5'], owner: 'g', result: 'completed' }),
+  begun({ at: 15_050, claimedAt: 15_000, pid: 3, ids: ['m6'], owner: 'h', token: 8 }),
+  ended({ at: 15_060, pid: 3, ids: ['m6'], owner: 'h', result: 'completed' }),
 ]
 
 type Sketch = { at: number; pid: number; ids: string[]; owner: string }
 
-function begun(run: Sketch & { token: number }): Line {
+function begun(run: Sketch & { token: number; claimedAt?: number }): Line {
   return { what: 'begun', session: 'anna', claimedAt: run.at - 5, ...run }
 }
 
@@ -39,7 +44,7 @@ function violationsWith(change: (lines: Line[]) => Line[]): readonly string[] {
 }
 
 test('a sound history is sound, and tells what was handled twice', () => {
-  expect(judge(SOUND, STALE_AFTER_MS)).toEqual({ violations: [], runs: 6, acknowledged: 2, twice: ['m2'] })
+  expect(judge(SOUND, STALE_AFTER_MS)).toEqual({ violations: [], runs: 8, acknowledged: 2, twice: ['m2'] })
 })
 
 test('two live holders of a session are found, also where a heartbeat kept the first alive', () => {
@@ -54,9 +59,9 @@ test('two live holders of a session are found, also where a heartbeat kept the f
 
 test('a takeover from a killed holder before its lease is stale is found', () => {
   const early = [
-    begun({ at: 20_000, pid: 1, ids: ['m8'], owner: 'x', token: 7 }),
+    begun({ at: 20_000, pid: 1, ids: ['m8'], owner: 'x', token: 9 }),
     { what: 'killed', at: 20_050, pid: 1 } as const,
-    begun({ at: 21_500, pid: 2, ids: ['m9'], owner: 'y', token: 8 }),
+    begun({ at: 21_500, pid: 2, ids: ['m9'], owner: 'y', token: 10 }),
   ]
   expect(violationsWith((lines) => [...lines, ...early])).toEqual([expect.stringMatching(/m9 beside m8/)])
 })
@@ -64,6 +69,8 @@ test('a takeover from a killed holder before its lease is stale is found', () =>
 test('a token that does not grow is found', () => {
   const stuck = (line: Line) => (line.what === 'begun' && line.owner === 'd' ? { ...line, token: 3 } : line)
   expect(violationsWith((lines) => lines.map(stuck))).toEqual([expect.stringMatching(/token 3 .*after 3/)])
+  const back = (line: Line) => (line.what === 'begun' && line.owner === 'd' ? { ...line, token: 2.5 } : line)
+  expect(violationsWith((lines) => lines.map(back))).toContainEqual(expect.stringMatching(/token 2.5 .*after 3/))
 })
 
 test('a message that is handled again without a reason is found', () => {
@@ -73,7 +80,7 @@ test('a message that is handled again without a reason is found', () => {
 })
 
 test('a message that is acknowledged and lost is found', () => {
-  expect(violationsWith((lines) => [...lines, { what: 'acknowledged', at: 15_000, id: 'm5' }])).toEqual([
-    'm5 is acknowledged, and lost',
+  expect(violationsWith((lines) => [...lines, { what: 'acknowledged', at: 15_000, id: 'm7' }])).toEqual([
+    'm7 is acknowledged, and lost',
   ])
 })

@@ -69,21 +69,18 @@ function judgeSessions(
 ): string[] {
   const violations: string[] = []
   for (const runs of bySession(begun).values()) {
-    runs.sort((one, other) => one.claimedAt - other.claimedAt)
-    let largest: Begun | undefined
-    let open: Begun[] = []
-    for (const run of runs) {
-      if (largest && run.token <= largest.token)
-        violations.push(`${run.session}: token ${run.token} (${run.ids}) after ${largest.token} (${largest.ids})`)
-      if (!largest || run.token > largest.token) largest = run
-      open = open.filter(({ owner }) => !((ended.get(owner)?.at ?? Number.POSITIVE_INFINITY) <= run.at))
-      for (const other of open) {
-        const until = liveUntil(other, ended.get(other.owner), faults, staleAfterMs)
-        const tooEarlyMs = Math.round(until - SLACK_MS - run.at)
+    // Two claims that were under way at the same time: the tokens say who was first.
+    runs.sort((one, other) => one.token - other.token)
+    for (const [index, run] of runs.entries()) {
+      for (const earlier of runs.slice(0, index)) {
+        if (earlier.token === run.token || run.at < earlier.claimedAt)
+          violations.push(`${run.session}: token ${earlier.token} (${earlier.ids}) after ${run.token} (${run.ids})`)
+        const end = ended.get(earlier.owner)
+        if (end && end.at <= run.at) continue
+        const tooEarlyMs = Math.round(liveUntil(earlier, end, faults, staleAfterMs) - SLACK_MS - run.at)
         if (tooEarlyMs > 0)
-          violations.push(`${run.session}: ${run.ids} beside ${other.ids}, ${tooEarlyMs} ms too early`)
+          violations.push(`${run.session}: ${run.ids} beside ${earlier.ids}, ${tooEarlyMs} ms too early`)
       }
-      open.push(run)
     }
   }
   return violations

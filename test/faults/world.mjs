@@ -1,6 +1,35 @@
 /** A store of its own for one run, and what can go wrong with it. */
+import { execFileSync } from 'node:child_process'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { fullDisk, fullMemory, manyConnections, newMaster, onTheWay, serverFaults } from './store-faults.mjs'
+
+/** Each gives `{ url, faults, close }`. Nobody needs to be served while a fault lasts. */
+const WORLDS = { sqlite, mariadb: served, postgres: served, redis: served, 'redis-cluster': redisCluster }
+
+/** Opens the store that is named so. */
+export async function openWorld(vite, store) {
+  if (!Object.hasOwn(WORLDS, store)) throw new Error(`--store takes ${Object.keys(WORLDS).join(', ')}`)
+  const { makeTemporaryDirectory } = await vite.ssrLoadModule('/test/processes/guard.ts')
+  const { spawnNode } = await vite.ssrLoadModule('/test/processes/spawn-node.ts')
+  const directory = makeTemporaryDirectory('faults')
+  return { directory, spawnNode, ...(await WORLDS[store](vite, store, directory)) }
+}
+
+/** On a small disk of its own, so that it can be full; where that may not be mounted, without that fault. */
+async function sqlite(_vite, _store, directory) {
+  const disk = join(directory, 'disk')
+  mkdirSync(disk)
+  const url = `sqlite:${join(disk, 'faults.db')}`
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=32m', 'tmpfs', disk], { stdio: 'pipe' })
+  } catch (error) {
+    console.log(`the disk will not be full, as none can be mounted: ${error.message.trim()}`)
+    return { url, faults: [], close: async () => undefined }
+  }
+  const close = async () => void execFileSync('umount', ['--lazy', disk])
+  return { url, faults: [fullDisk(disk)], close }
+}
 
 const STARTS = {
   mariadb: (vite) => vite.ssrLoadModule('/test/servers/mariadb.ts').then(({ startMariadb }) => startMariadb()),
@@ -9,73 +38,26 @@ const STARTS = {
   redis: (vite) =>
     vite
       .ssrLoadModule('/test/servers/redis.ts')
-      .then(({ startRedis }) => startRedis(['--appendonly', 'yes', '--appendfsync', 'always'])),
+      .then(({ startRedis }) => startRedis(['--appendonly', 'yes', '--appendfsync', 'always', '--maxclients', '100'])),
 }
 
-/** `isOutage`: nobody can be served while it lasts. */
-export async function openWorld(vite, store) {
-  const { makeTemporaryDirectory } = await vite.ssrLoadModule('/test/processes/guard.ts')
-  const { spawnNode } = await vite.ssrLoadModule('/test/processes/spawn-node.ts')
-  const directory = makeTemporaryDirectory('faults')
-  if (store === 'sqlite') {
-    const url = `sqlite:${join(directory, 'faults.db')}`
-    return { directory, spawnNode, url, faults: [], close: async () => undefined }
-  }
-  if (!Object.hasOwn(STARTS, store)) throw new Error(`--store takes sqlite, ${Object.keys(STARTS).join(', ')}`)
+async function served(vite, store) {
   const { startStoreProxy } = await vite.ssrLoadModule('/test/stores/store-proxy.ts')
   const server = await STARTS[store](vite)
   const proxy = await startStoreProxy(server.url)
-  const faults = [
-    { run: async () => proxy.cutAll() },
-    {
-      async run(forMs) {
-        proxy.delayMs = 150
-        await sleep(forMs)
-        proxy.delayMs = 0
-      },
-    },
-    {
-      // Half open: what is sent is never answered, and nothing says so.
-      isOutage: true,
-      async run(forMs) {
-        proxy.decide = () => 'hold'
-        await sleep(forMs)
-        proxy.decide = () => 'pass'
-        proxy.cutAll()
-      },
-    },
-    {
-      // Written, and never confirmed.
-      async run() {
-        proxy.decide = () => 'pass-then-cut'
-        await sleep(20)
-        proxy.decide = () => 'pass'
-      },
-    },
-    {
-      isOutage: true,
-      async run(forMs) {
-        await server.kill('SIGSTOP')
-        await sleep(forMs)
-        await server.kill('SIGCONT')
-      },
-    },
-    {
-      isOutage: true,
-      async run() {
-        await server.restart()
-        proxy.cutAll()
-      },
-    },
-  ]
+  const ofItsKind = store === 'redis' ? [fullMemory(server)] : []
   return {
-    directory,
-    spawnNode,
     url: proxy.url,
-    faults,
+    faults: [...onTheWay(proxy), ...serverFaults(server, proxy), manyConnections(store, server, proxy), ...ofItsKind],
     async close() {
       await proxy.close()
       await server.stop()
     },
   }
+}
+
+async function redisCluster(vite) {
+  const { startRedisCluster } = await vite.ssrLoadModule('/test/servers/redis-cluster.ts')
+  const cluster = await startRedisCluster()
+  return { url: cluster.nodes[0].server.url, faults: [newMaster(cluster)], close: cluster.stop }
 }

@@ -15,11 +15,15 @@ export interface StoreProxy {
   decide: (text: string) => Fate
   /** How late everything from a client goes on; 0 at first. */
   delayMs: number
+  /** true: what comes from a client goes on in pieces of {@link PIECE} bytes, one a millisecond. false at first. */
+  isTrickling: boolean
   /** Cuts all connections; new ones are welcome. */
   cutAll(): void
   /** Cuts all connections and stops. */
   close(): Promise<void>
 }
+
+const PIECE = 64
 
 /** Starts a proxy on a free loopback port. */
 export async function startStoreProxy(serverUrl: string): Promise<StoreProxy> {
@@ -42,8 +46,18 @@ export async function startStoreProxy(serverUrl: string): Promise<StoreProxy> {
       if (delayed[0]) setTimeout(passDelayed, delayed[0].at - performance.now())
     }
     const passOn = (chunk: Buffer) => {
-      if (delayed.length === 0 && proxy.delayMs === 0) upstream.write(chunk)
-      else if (delayed.push({ chunk, at: performance.now() + proxy.delayMs }) === 1) passDelayed()
+      const isFirst = delayed.length === 0
+      if (isFirst && proxy.delayMs === 0 && !proxy.isTrickling) {
+        upstream.write(chunk)
+        return
+      }
+      const at = performance.now() + proxy.delayMs
+      const pieces = proxy.isTrickling ? Math.ceil(chunk.length / PIECE) : 1
+      const size = Math.ceil(chunk.length / pieces)
+      for (let piece = 0; piece < pieces; piece += 1) {
+        delayed.push({ chunk: chunk.subarray(piece * size, (piece + 1) * size), at: at + piece })
+      }
+      if (isFirst) passDelayed()
     }
     let isDeaf = false
     upstream.on('data', (chunk) => {
@@ -69,6 +83,7 @@ export async function startStoreProxy(serverUrl: string): Promise<StoreProxy> {
     target: serverUrl,
     decide: () => 'pass',
     delayMs: 0,
+    isTrickling: false,
     cutAll() {
       for (const socket of sockets) socket.destroy()
       sockets.clear()
