@@ -21,7 +21,7 @@ export function onTheWay(proxy) {
     {
       // What is sent is never answered, and nothing says so.
       name: 'half open',
-        async run(forMs) {
+      async run(forMs) {
         proxy.decide = () => 'hold'
         await sleep(forMs)
         proxy.decide = () => 'pass'
@@ -53,7 +53,7 @@ export function serverFaults(server, proxy) {
   return [
     {
       name: 'stopped',
-        async run(forMs) {
+      async run(forMs) {
         await server.kill('SIGSTOP')
         await sleep(forMs)
         await server.kill('SIGCONT')
@@ -61,7 +61,7 @@ export function serverFaults(server, proxy) {
     },
     {
       name: 'killed',
-        async run() {
+      async run() {
         await server.restart()
         proxy.cutAll()
       },
