@@ -182,3 +182,21 @@ test('an answer that was lost is told, whatever became of the repeat', async () 
   })
   await expect(batches.submit('a')).rejects.toMatchObject({ message: 'refused', answerLost: true })
 })
+
+test('a wrong number of answers says nothing of any item: all are asked again, once', async () => {
+  const written: string[][] = []
+  const batches = batchesOf(async (items) => {
+    written.push([...items])
+    return written.length === 1 ? answer(items).slice(1) : answer(items)
+  })
+  expect(await Promise.all(['a', 'b', 'c'].map((item) => batches.submit(item)))).toEqual(['A', 'B', 'C'])
+  expect(written).toEqual([
+    ['a', 'b', 'c'],
+    ['a', 'b', 'c'],
+  ])
+  const refused = await batchesOf(async () => [])
+    .submit('d')
+    .catch((error) => error)
+  expect(refused).toMatchObject({ kind: 'unreachable', answerLost: true })
+  expect(refused.message).toContain('gave 0 answers to 1 operations')
+})
