@@ -3,6 +3,7 @@
 import { examineStore } from '../engine/doctor.ts'
 import { createSessionLock } from '../engine/lock.ts'
 import type { Finding, FindingLevel } from '../store/examine.ts'
+import { examineOpenFile } from '../store/file-holders.ts'
 import { openStore } from '../store/open.ts'
 import { heldFinding } from '../store/sqlite-examine.ts'
 import { type Store, StoreError } from '../store/store.ts'
@@ -26,15 +27,18 @@ Ends with code 3 where it finds a fault or a warning. Nothing is changed.
 
 Options:
 ${STORE_HELP}
+  --file PATH           say who has this file open too: one of DuckDB's, which lets one process in at a time
   --json                a JSON array of findings: check, level (ok, warning, fault), text, advice
   --help                this text
 
 Examples:
   npx session-lock doctor --store sqlite:./bot.db
+  npx session-lock doctor --store sqlite:./app.duckdb.leases --file app.duckdb
   npx session-lock doctor --json | jq '.[] | select(.level != "ok")'`,
-  options: { ...STORE_OPTIONS, json: { type: 'boolean' } },
+  options: { ...STORE_OPTIONS, file: { type: 'string' }, json: { type: 'boolean' } },
   async run(values): Promise<Printed> {
-    const findings = await examine(values)
+    const file = values['file']
+    const findings = [...(await examine(values)), ...(typeof file === 'string' ? [examineOpenFile(file)] : [])]
     const bad = findings.filter(({ level }) => level !== 'ok')
     const code = bad.length > 0 ? 3 : 0
     if (values['json'] === true) return { text: asJson(findings), code }

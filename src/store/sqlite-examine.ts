@@ -1,7 +1,8 @@
 /** What an SQLite file is like, and who else has it open. */
-import { accessSync, constants, readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs'
+import { accessSync, constants } from 'node:fs'
 import { dirname } from 'node:path'
 import { examineIndexes, type Finding, fault, ok, warning } from './examine.ts'
+import { holdersOf, sentenceOf } from './file-holders.ts'
 import type { Migration } from './migrate.ts'
 import type { SqliteConnection } from './sqlite-driver.ts'
 import { StoreError } from './store.ts'
@@ -63,47 +64,6 @@ async function examineWriting(connection: SqliteConnection, path: string): Promi
 export function heldFinding(path: string, error: unknown): Finding {
   const why = error instanceof StoreError ? error.message.replace(/^session-lock: /, '') : String(error)
   return fault('file', `${why}; ${sentenceOf(holdersOf(path))}`, 'End the process that holds it, or its transaction')
-}
-
-function sentenceOf(holders: readonly string[] | undefined): string {
-  if (holders === undefined) return 'who has it open cannot be told on this system'
-  return holders.length === 0 ? 'no other process has it open' : `it is open in ${holders.join(', ')}`
-}
-
-/** By /proc, which only Linux has, and which shows other users' processes to root alone. */
-function holdersOf(path: string): string[] | undefined {
-  let processes: string[]
-  try {
-    processes = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-  } catch {
-    return undefined
-  }
-  const file = realpathSync(path)
-  return processes.filter((id) => hasOpen(id, file)).map((id) => `process ${id} (${commandOf(id)})`)
-}
-
-function hasOpen(id: string, file: string): boolean {
-  try {
-    return readdirSync(`/proc/${id}/fd`).some((descriptor) => linkOf(`/proc/${id}/fd/${descriptor}`) === file)
-  } catch {
-    return false
-  }
-}
-
-function linkOf(path: string): string | undefined {
-  try {
-    return readlinkSync(path)
-  } catch {
-    return undefined
-  }
-}
-
-function commandOf(id: string): string {
-  try {
-    return readFileSync(`/proc/${id}/cmdline`, 'utf8').split('\0').join(' ').trim().slice(0, 80)
-  } catch {
-    return 'ended'
-  }
 }
 
 /** Of tables that are missing altogether the schema's check tells. */

@@ -246,6 +246,28 @@ describe('on Redis', () => {
   })
 })
 
+test('a file of DuckDB beside the store: who has it open, and that nobody has', async () => {
+  const path = join(directory, 'app.duckdb')
+  const holder = spawnNode(new URL('children/hold-duckdb.mjs', import.meta.url), [path])
+  await holder.waitForLine(/^held/)
+  const store = `sqlite:${join(directory, 'beside.db')}`
+  await makeTables(store)
+  const look = async (file: string) => {
+    const args = ['doctor', '--json', '--store', store, '--table-prefix', PREFIX, '--file', file]
+    const findings = JSON.parse((await sessionLock(args)).stdout) as Finding[]
+    return findings.find(({ check }) => check === 'open file')
+  }
+  const text = expect.stringMatching(new RegExp(`app\\.duckdb: it is open in process ${holder.pid} \\(.*hold-duckdb`))
+  expect(await look(path)).toMatchObject({ level: 'ok', text })
+  holder.kill('SIGKILL')
+  await holder.exited
+  expect(await look(path)).toMatchObject({ text: expect.stringContaining('no other process has it open') })
+  expect(await look(`${path}.elsewhere`)).toMatchObject({
+    level: 'warning',
+    text: expect.stringContaining('is not there'),
+  })
+})
+
 test('fault 10: an SQLite file that another process holds', async () => {
   const path = join(directory, 'held.db')
   await makeTables(`sqlite:${path}`)
