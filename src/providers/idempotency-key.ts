@@ -12,11 +12,13 @@ export interface IdempotencyKeyOptions {
   readonly required?: boolean
   /** Whose key it is (an account, an API token's owner), where two clients may come upon the same key. */
   readonly client?: (delivery: IncomingDelivery) => unknown
+  /** true: a key without quotes is taken too, as APIs have it that are older than the draft. Default false. */
+  readonly unquoted?: boolean
 }
 
 /**
  * Requests that name themselves by an `Idempotency-Key` header: the second is given the answer of the first;
- * 409 while that is still being made, 422 where its body is another, 400 where the header is not a quoted string.
+ * 409 while that is still being made, 422 where its body is another, 400 where the header is no key.
  *
  * @throws TypeError for an option that is unknown or of the wrong type
  * @example
@@ -24,7 +26,8 @@ export interface IdempotencyKeyOptions {
  */
 export function idempotencyKey(options: IdempotencyKeyOptions = {}): Provider {
   checkOptions(options)
-  const { required = false, client = () => null } = options
+  const { required = false, client = () => null, unquoted = false } = options
+  const keyIn = (delivery: IncomingDelivery) => keyOf(headerIn(delivery), unquoted)
   return defineProvider({
     name: 'idempotency-key',
     methods: ['POST', 'PATCH'],
@@ -34,7 +37,8 @@ export function idempotencyKey(options: IdempotencyKeyOptions = {}): Provider {
     refuses(delivery) {
       if (headerIn(delivery) === undefined) return 'The Idempotency-Key header is missing; this request needs one.'
       if (keyIn(delivery) !== null) return undefined
-      return 'The Idempotency-Key header must be one string in double quotes, neither empty nor "0".'
+      const form = unquoted ? 'one string without spaces, or one' : 'one string'
+      return `The Idempotency-Key header must be ${form} in double quotes, neither empty nor "0".`
     },
     read: (delivery) => [
       { id: keyIn(delivery), prospect: null, device: firstPresent(client(delivery)), kind: 'event' },
@@ -49,15 +53,23 @@ function headerIn({ headers }: IncomingDelivery): unknown {
 /** A string of structured fields (RFC 9651): printable ASCII in quotes, with `"` and `\` escaped. */
 const QUOTED = /^ *"((?:[ !#-[\]-~]|\\["\\])*)" *$/
 
+/** Printable ASCII, and nothing that could be meant as a quoted string or as several keys. */
+const BARE = /^ *([!#-+\--[\]-~]+) *$/
+
 /** null: there is none, or it names nothing. */
-function keyIn(delivery: IncomingDelivery): string | null {
-  const header = headerIn(delivery)
-  const quoted = typeof header === 'string' ? QUOTED.exec(header)?.[1] : undefined
-  return firstPresent(quoted?.replace(/\\(["\\])/g, '$1')) as string | null
+function keyOf(header: unknown, unquoted: boolean): string | null {
+  if (typeof header !== 'string') return null
+  const quoted = QUOTED.exec(header)?.[1]?.replace(/\\(["\\])/g, '$1')
+  const bare = unquoted ? BARE.exec(header)?.[1] : undefined
+  return firstPresent(quoted ?? bare) as string | null
 }
 
 function checkOptions(options: IdempotencyKeyOptions): void {
-  const takes: Readonly<Record<keyof IdempotencyKeyOptions, string>> = { required: 'boolean', client: 'function' }
+  const takes: Readonly<Record<keyof IdempotencyKeyOptions, string>> = {
+    required: 'boolean',
+    client: 'function',
+    unquoted: 'boolean',
+  }
   for (const [name, value] of Object.entries(options)) {
     const type = Object.hasOwn(takes, name) ? takes[name as keyof IdempotencyKeyOptions] : undefined
     if (type === undefined) throw new TypeError(`session-lock: idempotencyKey() has no option "${name}"`)

@@ -48,6 +48,14 @@ describe('the header', () => {
     expect(provider.refuses?.(incoming(['"a"', '"b"']))).toMatch(/one string in double quotes/)
   })
 
+  it('may do without quotes where that is allowed', () => {
+    const lenient = idempotencyKey({ unquoted: true })
+    const keyOf = (header: string) => lenient.read(incoming(header))[0]?.id
+    for (const header of ['"abc"', 'abc', ' abc ']) expect(keyOf(header), header).toBe('abc')
+    for (const header of ['', '0', '"abc', 'a"b', 'a, b', 'a b', 'a\\b', 'é']) expect(keyOf(header), header).toBeNull()
+    expect(lenient.refuses?.(incoming('a b'))).toMatch(/without spaces, or one in double quotes/)
+  })
+
   it('is read in a time that grows no faster than it', () => {
     const started = performance.now()
     for (const piece of ['\\"', '\\', ' ', 'a', '"']) keyOf(`"${piece.repeat(100_000)}`)
