@@ -15,7 +15,8 @@ export interface Log {
   acquired(subject: LogSubject, waitedMs: number): void
   takeover(subject: LogSubject, from: { nodeId: string | null; silentForMs: number }, waitedMs: number): void
   duplicate(subject: LogSubject, of: 'completed' | 'in_flight', waitedMs: number): void
-  busy(subject: LogSubject, waitedMs: number): void
+  /** `isTry`: it did not mean to wait, and only asked whether the session is free. */
+  busy(subject: LogSubject, waitedMs: number, isTry: boolean): void
   released(subject: LogSubject, heldMs: number): void
   failed(subject: LogSubject, heldMs: number, error: unknown): void
   lost(subject: LogSubject, loss: string): void
@@ -51,8 +52,8 @@ export function createLog(options: ResolvedOptions): Log {
     duplicate(subject, of, waitedMs) {
       logger.info({ ...fields(subject), of, waitedMs: round(waitedMs) }, 'already locked — BLOCKING DUPLICATE')
     },
-    busy(subject, waitedMs) {
-      logger.info({ ...fields(subject), waitedMs: round(waitedMs) }, 'session busy')
+    busy(subject, waitedMs, isTry) {
+      logger[isTry ? 'debug' : 'info']({ ...fields(subject), waitedMs: round(waitedMs) }, 'session busy')
     },
     released(subject, heldMs) {
       logger.debug({ ...fields(subject), heldMs: round(heldMs) }, 'released')

@@ -29,6 +29,7 @@ test('the log has one line an outcome, at its level, and says whose', async () =
   })
   await started.passed
   await lock.run({ messageId: 'm2', ...person }, () => 1)
+  await lock.run({ messageId: 'm2', ...person }, () => 1, { lockWaitMs: 0 })
   end.pass()
   await running
   await lock.run({ messageId: 'm1', ...person }, () => 1)
@@ -39,6 +40,7 @@ test('the log has one line an outcome, at its level, and says whose', async () =
   expect(lines.map(({ level, msg, messageId }) => [level, msg, messageId])).toEqual([
     [20, 'acquired (new)', 'm1'],
     [30, 'session busy', 'm2'],
+    [20, 'session busy', 'm2'],
     [20, 'released', 'm1'],
     [30, 'already locked — BLOCKING DUPLICATE', 'm1'],
     [20, 'acquired (new)', 'm3'],
@@ -51,7 +53,7 @@ test('the log has one line an outcome, at its level, and says whose', async () =
     const timed = /^(released|failed)/.test(line.msg) ? line['heldMs'] : line['waitedMs']
     expect(timed).toEqual(expect.any(Number))
   }
-  expect(lines[6]).toMatchObject({ from: 'crashed', ageMs: expect.any(Number) })
+  expect(lines[7]).toMatchObject({ from: 'crashed', ageMs: expect.any(Number) })
 })
 
 test('numbers are masked on request, whatever went wrong', async () => {
