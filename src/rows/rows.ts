@@ -3,6 +3,7 @@
  * done, and what became of it, stands in the row itself.
  */
 import { OptionsError } from '../engine/errors.ts'
+import type { SessionInfo } from '../engine/inspection.ts'
 import type { Lease } from '../engine/lease.ts'
 import type { SessionLock, WaitOptions } from '../engine/lock.ts'
 import type { TransactionClient } from '../store/transactions.ts'
@@ -50,6 +51,15 @@ export type FindRows<Id extends RowId = RowId> = (page: {
   readonly after: Id | undefined
 }) => Promise<readonly Id[]> | readonly Id[]
 
+/** A row that somebody holds: by whom, since when, whether stale. */
+export interface HeldRow extends SessionInfo {
+  /** As text, whatever the type of the primary key is. */
+  readonly id: string
+}
+
+/** So many leases are looked through for those of rows. */
+const MOST_LEASES = 10_000
+
 export interface RowClaims<Value, Id extends RowId = RowId> {
   /**
    * Handles the next rows side by side, up to `limit` (1 unless set), and skips those that others have in hand: what
@@ -61,6 +71,16 @@ export interface RowClaims<Value, Id extends RowId = RowId> {
   next(find: FindRows<Id>, options?: { readonly limit?: number | undefined }): Promise<HandledRow<Value, Id>[]>
   /** Handles one row, and waits for it as `lock.run` does. Throws StoreError where the store cannot be reached. */
   one(id: Id, wait?: WaitOptions): Promise<RowResult<Value, Id>>
+  /**
+   * The rows in somebody's hands, on any node, those held longest first (the first 10 000 sessions of the store are
+   * looked through). `stale`: only those whose holder has given no sign of life, or only the others.
+   */
+  held(filter?: { readonly stale?: boolean | undefined }): Promise<HeldRow[]>
+  /**
+   * Releases the rows of holders that have given no sign of life, rather than leaving them to whoever comes next, and
+   * resolves to them: for putting them back to where they wait.
+   */
+  releaseStale(): Promise<HeldRow[]>
 }
 
 /**
@@ -135,7 +155,23 @@ export function createRowClaims<Row, Value, Id extends RowId = RowId, Tx = Trans
     })
   }
 
-  return { next, one }
+  function rowsAmong(sessions: readonly SessionInfo[]): HeldRow[] {
+    const prefix = `${name}:`
+    return sessions.flatMap((session) =>
+      session.prospect?.startsWith(prefix) ? [{ ...session, id: session.prospect.slice(prefix.length) }] : [],
+    )
+  }
+
+  async function held({ stale }: { readonly stale?: boolean | undefined } = {}): Promise<HeldRow[]> {
+    return rowsAmong(await lock.sessions({ limit: MOST_LEASES, ...(stale !== undefined && { stale }) }))
+  }
+
+  async function releaseStale(): Promise<HeldRow[]> {
+    const stale = await held({ stale: true })
+    return rowsAmong(await lock.releaseSessions(stale.map(({ key }) => key)))
+  }
+
+  return { next, one, held, releaseStale }
 }
 
 function isHandled<Value, Id extends RowId>(row: RowResult<Value, Id>): row is HandledRow<Value, Id> {

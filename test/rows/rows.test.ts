@@ -101,6 +101,10 @@ describe.each(sharedStores)('$name', ({ url, forget }) => {
     ])
     expect(await quick.one(1, { lockWaitMs: 0 })).toMatchObject({ id: 1, status: 'busy' })
     expect(await quick.one(4)).toEqual({ id: 4, status: 'unwanted' })
+    expect((await quick.held({ stale: false })).map(({ id }) => id).sort()).toEqual(['1', '2', '3'])
+    expect(await quick.held({ stale: true })).toEqual([])
+    // What lives is not released.
+    expect(await quick.releaseStale()).toEqual([])
     expect((await quick.next(find, { limit: 100 })).map(({ id }) => id)).toEqual([5, 6, 7, 8, 9])
     const waited = quick.one(1, { lockWaitMs: 10_000 })
     open()
@@ -152,7 +156,8 @@ describe.each(sharedStores)('$name', ({ url, forget }) => {
       read,
       handle: (_row, { fencingToken }) => void tokens.push(fencingToken),
     })
-    await expect.poll(() => other.next(find)).toMatchObject([{ id: 1, status: 'processed', takeover: true }])
+    await expect.poll(() => other.releaseStale()).toMatchObject([{ id: '1', fencingToken: tokens[0] }])
+    expect(await other.next(find)).toMatchObject([{ id: 1, status: 'processed', takeover: true }])
     const [first = 0, second = 0] = tokens
     expect(second).toBeGreaterThan(first)
     open()
