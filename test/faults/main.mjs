@@ -58,13 +58,14 @@ async function start(place) {
   const options = { store: world.url, tablePrefix: 'faults_', staleAfterMs: STALE_AFTER_MS, lockWaitMs: 1000 }
   const settings = JSON.stringify({ options, journal, longMs: STALE_AFTER_MS })
   const node = world.spawnNode(new URL('bot.mjs', import.meta.url), [settings])
-  const started = { process: node, port: 0, isStopped: false, isKilled: false, pausedMs: 0 }
+  const started = { process: node, port: 0, isStopped: false, isKilled: false, pausedMs: 0, upSince: 0, isWarm: false }
   void node.exited.then(({ code, signal }) => {
     if (!started.isKilled) complaints.push(`a node ended by itself (${code ?? signal}): ${node.stderr()} ${node.lines}`)
     if (nodes[place] === started) nodes[place] = undefined
     if (!isOver) void startAgain(place)
   })
   started.port = Number((await node.waitForLine(/^listening (\d+)/, 60_000))[1])
+  started.upSince = now()
   nodes[place] = started
 }
 
@@ -92,6 +93,7 @@ async function pause(node, forMs) {
   node.process.kill('SIGCONT')
   write({ what: 'resumed', pid })
   node.isStopped = false
+  node.upSince = now()
 }
 
 /** The store is out of order, and then back: how long until somebody new is served? */
@@ -105,25 +107,28 @@ async function disturb(fault) {
   if (backMs > Number(values['back-within'])) complaints.push(`served ${Math.round(backMs)} ms after: ${fault.name}`)
 }
 
-/** Only the time counts in which some node is there to serve. */
+/** For how long has one node been there, without a stop, since the store's return, and served nobody? */
 async function untilServed() {
-  let waitedMs = 0
+  const returnedAt = now()
   for (;;) {
-    const from = now()
-    const up = nodes.filter((node) => node && !node.isStopped && !node.isKilled)
     probes += 1
-    const asked = up.map((node) => post(node, bodyOf(`probe${probes}`, `probe${probes}-${node.process.pid}`), PROBE_MS))
-    const isServed = await Promise.any(asked.map((answer) => answer.then(requireServed))).catch(() => false)
-    const tookMs = now() - from
-    if (up.length > 0) waitedMs += tookMs
-    if (isServed || waitedMs > MOST_MS || isOver) return waitedMs
+    const up = nodes.filter((node) => node && !node.isStopped && !node.isKilled)
+    const asked = up.map(async (node) => {
+      const since = Math.max(returnedAt, node.upSince)
+      requireServed(await post(node, bodyOf(`probe${probes}`, `probe${probes}-${node.process.pid}`), PROBE_MS))
+      return now() - since
+    })
+    const servedAfterMs = await Promise.any(asked).catch(() => undefined)
+    if (servedAfterMs !== undefined) return servedAfterMs
+    const there = up.filter((node) => !node.isStopped && !node.isKilled)
+    const longestMs = Math.max(0, ...there.map((node) => now() - Math.max(returnedAt, node.upSince)))
+    if (longestMs > MOST_MS || isOver) return longestMs
     await sleep(5)
   }
 }
 
 function requireServed(status) {
   if (status !== 200) throw new Error(`answered ${status}`)
-  return true
 }
 
 async function makeFaults() {
@@ -131,7 +136,8 @@ async function makeFaults() {
   let pausing = 0
   while (!isOver) {
     await sleep(FAULT_EVERY_MS * (0.5 + random() / 2))
-    const up = nodes.filter((node) => node && !node.isStopped && !node.isKilled)
+    // One that has not served yet would be killed for nothing.
+    const up = nodes.filter((node) => node?.isWarm && !node.isStopped && !node.isKilled)
     const node = up[upTo(up.length)]
     const chance = random()
     if (chance < 0.25 && world.faults.length > 0 && !disturbing) {
@@ -199,6 +205,7 @@ async function post(node, body, withinMs) {
     const signal = AbortSignal.timeout(withinMs)
     const answer = await fetch(`http://127.0.0.1:${node.port}/webhook`, { method: 'POST', headers, body, signal })
     await answer.arrayBuffer()
+    if (answer.status === 200) node.isWarm = true
     return answer.status
   } catch {
     return 0
