@@ -13,7 +13,7 @@ beforeAll(async () => {
 })
 
 test('holds what a user needs and nothing else', () => {
-  const expected = /^(dist|sql)\/|^(README\.md|RUNBOOK\.md|SECURITY\.md|LICENSE|CHANGELOG\.md|package\.json)$/
+  const expected = /^(dist|sql|docs)\/|^(README\.md|RUNBOOK\.md|SECURITY\.md|LICENSE|CHANGELOG\.md|package\.json)$/
   expect(app.files.filter((file) => !expected.test(file))).toEqual([])
   expect(app.files.filter((file) => /\.[cm]?ts$/.test(file) && !file.endsWith('.d.ts'))).toEqual([])
   expect(app.files).toEqual(expect.arrayContaining(['CHANGELOG.md', 'LICENSE', 'README.md', 'dist/index.js']))

@@ -1,15 +1,8 @@
-/** Providers of one's own: what is wrong with them is said at start, and the README's works as written. */
-import { createHmac } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
-import type { Express } from 'express'
-import { afterAll, describe, expect, it } from 'vitest'
+/** Providers of one's own: what is wrong with them is said at start. */
+import { describe, expect, it } from 'vitest'
 import { resolveOptions } from '../../src/engine/options.ts'
 import { createReceiver } from '../../src/http/receive.ts'
 import { defineProvider, type Provider } from '../../src/providers/index.ts'
-import { listen, post } from '../http/bot.ts'
 
 const least = {
   name: 'acme',
@@ -95,38 +88,5 @@ describe('the option provider', () => {
   it('tells the sender why a delivery cannot be read', () => {
     const receive = receiverOf({ provider: defineProvider({ ...least, refuses: () => 'No reason.' }) })
     expect(receive(incoming)).toEqual({ outcome: 'unreadable', provider: 'acme', detail: 'No reason.' })
-  })
-})
-
-describe('the README', () => {
-  const root = new URL('../../', import.meta.url)
-  const folder = mkdtempSync(join(tmpdir(), 'readme-'))
-  afterAll(() => rmSync(folder, { recursive: true }))
-
-  /** The section's code as it stands; only where its modules are is filled in. */
-  async function appOf(section: string): Promise<Express> {
-    const text = readFileSync(new URL('README.md', root), 'utf8').split(`## ${section}\n`)[1] ?? ''
-    const code = text.split('```ts\n')[1]?.split('```')[0] ?? ''
-    const modules = {
-      express: fileURLToPath(import.meta.resolve('express')),
-      'session-lock/providers': fileURLToPath(new URL('src/providers/index.ts', root)),
-      'session-lock': fileURLToPath(new URL('src/index.ts', root)),
-    }
-    const here = Object.entries(modules).reduce((text, [name, path]) => text.replace(`'${name}'`, `'${path}'`), code)
-    const file = join(folder, 'example.ts')
-    writeFileSync(file, here)
-    return ((await import(pathToFileURL(file).href)) as { app: Express }).app
-  }
-
-  it('defines a provider that works as written', async () => {
-    const url = `${await listen(await appOf('A provider of your own'))}/acme`
-    const body = JSON.stringify({ source: 'acme', shop: 'berlin', event: { id: 'e-1', from: 'Ada' } })
-    const signature = createHmac('sha256', 'shared with Acme').update(body).digest('hex')
-    const send = (text: string) => post(url, text, { 'x-acme-signature': `sha256=${signature}` })
-    const first = await send(body)
-    expect([first.status, await first.text()]).toEqual([200, 'hello Ada'])
-    const second = await send(body)
-    expect([second.status, await second.text(), second.headers.get('session-lock')]).toEqual([200, '', 'duplicate'])
-    expect((await send(body.replace('e-1', 'e-2'))).status).toBe(401)
   })
 })
