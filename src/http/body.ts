@@ -4,7 +4,6 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { parse } from 'node:querystring'
-import bodyParser from 'body-parser'
 import { type Answer, refuse } from './decision.ts'
 import type { RequestLike } from './node-exchange.ts'
 
@@ -42,16 +41,15 @@ type Parser = (request: IncomingMessage, response: ServerResponse, next: (error?
 
 /** Makes the reader. Other content types than JSON and forms stay unread: the body is then undefined. */
 export function createBodyReader(limitBytes: number): BodyReader {
-  const parsers: readonly Parser[] = [
-    bodyParser.json({ limit: limitBytes, verify: keepRawBody, type: JSON_TYPES }),
-    bodyParser.urlencoded({ limit: limitBytes, verify: keepRawBody, type: FORM_TYPES, extended: false }),
-  ]
+  // On its way before the first request comes. What only imports the package does not pay for it.
+  const parsers = loadParsers(limitBytes)
+  parsers.catch(() => undefined)
   return (request, response) => (isUnread(request) ? read(request, response) : { body: parsedBody(request) })
 
   async function read(request: RequestLike, response: ServerResponse): Promise<BodyRead> {
     const before = request.body
     try {
-      for (const parser of parsers) {
+      for (const parser of await parsers) {
         await run(parser, request, response)
         if (request.body !== before) break
       }
@@ -62,6 +60,14 @@ export function createBodyReader(limitBytes: number): BodyReader {
     if (request.body !== before) (request as { _body?: boolean })._body = true
     return { body: request.body }
   }
+}
+
+async function loadParsers(limitBytes: number): Promise<readonly Parser[]> {
+  const { default: bodyParser } = await import('body-parser')
+  return [
+    bodyParser.json({ limit: limitBytes, verify: keepRawBody, type: JSON_TYPES }),
+    bodyParser.urlencoded({ limit: limitBytes, verify: keepRawBody, type: FORM_TYPES, extended: false }),
+  ]
 }
 
 /** Nobody has read from the stream. A parser that found the body not to its taste may have left `{}` behind. */
