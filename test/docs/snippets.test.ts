@@ -1,6 +1,6 @@
 /** Every block of code in the documentation is run, from the packed tarball, in an app of somebody else's. */
 import { execFile } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { beforeAll, describe, expect, test } from 'vitest'
@@ -103,8 +103,9 @@ describe('commands', () => {
   })
 })
 
-test('links lead somewhere', () => {
-  for (const document of DOCUMENTS) {
+test('links lead somewhere, those of the examples too', () => {
+  const examples = readdirSync(join(root, 'examples')).map((name) => `examples/${name}/README.md`)
+  for (const document of [...DOCUMENTS, ...examples.filter((file) => existsSync(join(root, file)))]) {
     const text = readFileSync(join(root, document), 'utf8')
     for (const [, target = ''] of text.matchAll(/\]\(((?!https?:|#)[^)\s]+)\)/g)) {
       const [path = '', anchor] = target.split('#')
