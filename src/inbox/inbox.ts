@@ -1,8 +1,9 @@
 /** The inbox: deliveries are stored, answered at once, and handled afterwards, each session in the order of arrival. */
 import type { Delivery } from '../engine/delivery.ts'
-import { requireQueue } from '../engine/engine.ts'
-import { ClosedError } from '../engine/errors.ts'
+import { type Engine, requireQueue } from '../engine/engine.ts'
+import { ClosedError, KeyError } from '../engine/errors.ts'
 import { requireEngine } from '../engine/lock.ts'
+import { planDelivery } from '../engine/plan.ts'
 import { requeued } from '../engine/steering.ts'
 import type { QueueDepth } from '../store/queue.ts'
 import type { MessageRow } from '../store/store.ts'
@@ -129,8 +130,13 @@ export function createInbox(options: InboxOptions): Inbox {
         engine,
         polling,
         (work) => lock.run({ session: `poll:${polling.source}` }, (lease) => work(lease.signal), { lockWaitMs: 0 }),
-        async (page) =>
-          (await arrivalOf(deliveryOf(polling.source, page), payloadIn(page), resolved, engine.port)) ?? NOTHING,
+        async (page) => {
+          const kept = {
+            ...page,
+            messages: page.messages.filter((message) => isKeyable(engine, polling.source, message)),
+          }
+          return (await arrivalOf(deliveryOf(polling.source, kept), payloadIn(kept), resolved, engine.port)) ?? NOTHING
+        },
         worker.wake,
       )
       pollers.add(poller)
@@ -146,6 +152,18 @@ const NOTHING = { owner: '', messages: [], gather: null }
 
 function deliveryOf(source: string, { messages }: Page): Delivery {
   return { provider: source, messages: messages.map(({ id, prospect, device }) => ({ id, prospect, device })) }
+}
+
+/** What can be kept under no key would come again for ever, and nothing after it. */
+function isKeyable(engine: Engine, source: string, { id, prospect, device }: Page['messages'][number]): boolean {
+  try {
+    planDelivery({ provider: source, messages: [{ id, prospect, device }] }, 'both')
+    return true
+  } catch (error) {
+    if (!(error instanceof KeyError)) throw error
+    engine.log.raw.error({ source, err: error }, 'failed to keep a message of a polled source; it is left out')
+    return false
+  }
 }
 
 function payloadIn({ messages }: Page): (position: number) => unknown {

@@ -1,5 +1,6 @@
 /** Sources that are asked, not listened to. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { pino } from 'pino'
 import { describe, expect, test } from 'vitest'
 import { queueStores, startInbox } from './world.ts'
 
@@ -50,4 +51,19 @@ describe.each(queueStores)('$name', ({ options }) => {
     await second.untilEmpty()
     await second.close()
   }, 60_000)
+
+  test('a message that no key can be made of is left out, and what comes after it is handled', async () => {
+    const lines: string[] = []
+    const logger = pino({}, { write: (line) => void lines.push(line) })
+    const world = await startInbox(options(), undefined, { lockOptions: { logger } })
+    const messages = ['before', 'x'.repeat(600), 'after'].map((id) => ({ id, payload: id }))
+    world.inbox.poll({
+      source: 'orders',
+      everyMs: 5,
+      fetch: async (after) => (after === null ? { messages, next: 'end' } : { messages: [], next: null }),
+    })
+    await expect.poll(() => world.calls.flat().sort()).toEqual(['after', 'before'])
+    expect(lines.filter((line) => line.includes('it is left out'))).toHaveLength(1)
+    await world.close()
+  })
 })
