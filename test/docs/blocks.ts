@@ -15,7 +15,7 @@ const ROOT = new URL('../../', import.meta.url)
 /** What users and contributors read; the examples have tests of their own. */
 export const DOCUMENTS: readonly string[] = [
   ...['README.md', 'RUNBOOK.md', 'SECURITY.md', 'CONTRIBUTING.md'],
-  ...readdirSync(new URL('docs', ROOT)).map((file) => `docs/${file}`),
+  ...readdirSync(new URL('docs', ROOT)).flatMap((file) => (file.endsWith('.md') ? [`docs/${file}`] : [])),
 ]
 
 /** Reads all blocks of a document. */
