@@ -15,7 +15,7 @@ export interface Log {
   acquired(subject: LogSubject, waitedMs: number): void
   takeover(subject: LogSubject, from: { nodeId: string | null; silentForMs: number }, waitedMs: number): void
   duplicate(subject: LogSubject, of: 'completed' | 'in_flight', waitedMs: number): void
-  /** `isTry`: it did not mean to wait, and only asked whether the session is free. */
+  /** `isTry`: unlike others of its lock it did not wait at all, and only asked whether the session is free. */
   busy(subject: LogSubject, waitedMs: number, isTry: boolean): void
   released(subject: LogSubject, heldMs: number): void
   failed(subject: LogSubject, heldMs: number, error: unknown): void

@@ -70,7 +70,7 @@ export function createReport(engine: Engine): Report {
       const waitedMs = port.now() - turn.enteredAt
       counts.busy += 1
       meters.claimed('busy', turn.plan.provider, waitedMs)
-      log.busy(subjectOf(turn, turn.plan.parts), waitedMs, turn.deadlineAt === turn.enteredAt)
+      log.busy(subjectOf(turn, turn.plan.parts), waitedMs, turn.deadlineAt === turn.enteredAt && options.lockWaitMs > 0)
       if (events.isHeard('busy')) events.emit('busy', { ...eventOf(turn, turn.plan.parts), waitedMs })
     },
     failed(turn, error) {

@@ -18,7 +18,7 @@ function linesOf(lines: Line[]) {
 test('the log has one line an outcome, at its level, and says whose', async () => {
   const lines: Line[] = []
   const store = memoryStore()
-  const lock = createSessionLock({ store, logger: linesOf(lines), nodeId: 'here', lockWaitMs: 0 })
+  const lock = createSessionLock({ store, logger: linesOf(lines), nodeId: 'here', lockWaitMs: 1 })
   const crashed = createSessionLock({ store, logger: false, nodeId: 'crashed', staleAfterMs: 100, renew: false })
   onTestFinished(async () => void (await Promise.all([lock.close(), crashed.close()])))
   const person = { prospect: 'ada', device: 'bot' }
