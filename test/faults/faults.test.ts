@@ -6,7 +6,7 @@ import { expect, test } from 'vitest'
 
 const main = fileURLToPath(new URL('main.mjs', import.meta.url))
 
-test.each(['sqlite', 'mariadb', 'postgres', 'redis'])(
+test.each(['sqlite', 'mariadb', 'postgres', 'redis', 'redis-cluster'])(
   '%s: nodes are killed and stopped, the store too, and no promise is broken',
   async (store) => {
     const seed = String(process.env['SEED'] ?? randomInt(2 ** 31))
