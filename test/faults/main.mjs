@@ -107,7 +107,7 @@ async function disturb(fault) {
   if (backMs > Number(values['back-within'])) complaints.push(`served ${Math.round(backMs)} ms after: ${fault.name}`)
 }
 
-/** For how long has one node been there, without a stop, since the store's return, and served nobody? */
+/** Milliseconds for which the first node that serves again has been there, without a stop, since the store's return. */
 async function untilServed() {
   const returnedAt = now()
   for (;;) {
