@@ -142,8 +142,10 @@ export function createRowClaims<Row, Value, Id extends RowId = RowId, Tx = Trans
       const wanted = limit - handled.length
       const ids = (await find({ limit: wanted, after })).slice(0, wanted)
       handled.push(...(await allOf(ids)).filter(isHandled))
-      after = ids.at(-1)
-      if (handled.length >= limit || ids.length < wanted) return handled
+      const last = ids.at(-1)
+      // The same page again: this search does not know of `after`, and would find those in other hands for ever.
+      if (handled.length >= limit || ids.length < wanted || last === after) return handled
+      after = last
     }
   }
 

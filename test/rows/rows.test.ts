@@ -99,6 +99,8 @@ describe.each(sharedStores)('$name', ({ url, forget }) => {
       { id: 5, status: 'processed', value: 'did 5', takeover: false },
       { id: 6, status: 'processed', value: 'did 6', takeover: false },
     ])
+    // A search that begins anew each time ends all the same.
+    expect(await quick.next(() => [1, 2, 3], { limit: 3 })).toEqual([])
     expect(await quick.one(1, { lockWaitMs: 0 })).toMatchObject({ id: 1, status: 'busy' })
     expect(await quick.one(4)).toEqual({ id: 4, status: 'unwanted' })
     expect((await quick.held({ stale: false })).map(({ id }) => id).sort()).toEqual(['1', '2', '3'])
