@@ -238,6 +238,9 @@ export function createClaims(engine: Engine): Claims {
   /** Time is up: what is free is taken, the rest is refused. */
   function finalize(turn: Turn): void {
     turn.final = true
+    // A try of the whole claim whose answer was lost may arrive at the store still. It would give back what is taken now,
+    // if that were under its owner.
+    turn.owner = port.randomId()
     const free = new Set(turn.parts.filter((part) => lineKeys(part).every(lines.isFree)))
     for (const part of turn.parts) if (!free.has(part)) withhold(turn, part, reasonKnown(turn, part))
     if (free.size === 0) refuse(turn, worst(turn.withheld.values()))

@@ -21,7 +21,8 @@ export interface Turn extends Waiter {
   parts: readonly PlannedPart[]
   completed: ReadonlyMap<string, CompletedMessage>
   withheld: ReadonlyMap<PlannedPart, Reason>
-  readonly owner: string
+  /** Another one for the last claim: see `finalize` in claims.ts. */
+  owner: string
   readonly enteredAt: number
   readonly deadlineAt: number
   /** When `lockWaitMs` is over. */
