@@ -147,7 +147,7 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
     const part = partOf(taken)
     const rowKey = part.rows[0]?.key as string
     const run: Run = {
-      hold: holdOf(taken, part, { sentAt, transaction }, () => ended(rowKey)),
+      hold: holdOf(taken, part, { sentAt, transaction }, () => ended(rowKey, run)),
       newer: new AbortController(),
     }
     running.set(rowKey, run)
@@ -155,8 +155,9 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
     void handle(taken, run)
   }
 
-  function ended(rowKey: string): void {
-    running.delete(rowKey)
+  /** What comes next in the session may have been taken before the store's answer to the end of this was here. */
+  function ended(rowKey: string, run: Run): void {
+    if (running.get(rowKey) === run) running.delete(rowKey)
     tellIfAllEnded()
     wake()
   }

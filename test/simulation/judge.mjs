@@ -327,7 +327,8 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
         if (!succeeded.has(id)) violate('G4', `${id} is acknowledged, and nobody has handled it`)
         if (isGentle && succeeded.get(id) > 1) violate('G2', `${id} is handled ${succeeded.get(id)} times`)
       }
-      if (isGentle && rowsLeft.length > 0) violate('G6', `${rowsLeft.map(({ key }) => key)} is held by nobody`)
+      if (isGentle && rowsLeft.length > 0)
+        violate('G6', `${rowsLeft.map(({ key, owner }) => `${key} (${owner})`)} is held by nobody`)
     },
     /** How often the store was asked. */
     calls: () => calls,
