@@ -3,16 +3,9 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { sqliteStore } from '../../src/store/sqlite.ts'
 import type { Store } from '../../src/store/store.ts'
+import { gate } from '../http/bot.ts'
 import { makeTemporaryDirectory } from '../processes/guard.ts'
 import { startInbox } from './world.ts'
-
-function gate() {
-  let open: () => void = () => undefined
-  const opened = new Promise<void>((resolve) => {
-    open = resolve
-  })
-  return { opened, open: () => open() }
-}
 
 test('also for the next message of a session, taken before the end of the one before was confirmed', async () => {
   const file = `sqlite:${join(makeTemporaryDirectory('stop'), 'bot.db')}`
@@ -24,16 +17,16 @@ test('also for the next message of a session, taken before the end of the one be
     async settle(items) {
       const verdicts = await inner.settle(items)
       settlements += 1
-      if (settlements === 1) await confirmed.opened
+      if (settlements === 1) await confirmed.passed
       return verdicts
     },
   }
   const world = await startInbox({ store, tablePrefix: 'stop_' }, async ([message]) => {
-    if (message?.id === 'second') await finished.opened
+    if (message?.id === 'second') await finished.passed
   })
   await world.send('ada', 'first', 'second')
   await expect.poll(() => world.calls.flat()).toEqual(['first', 'second'])
-  confirmed.open()
+  confirmed.pass()
   await expect.poll(() => settlements).toBe(1)
   await new Promise(setImmediate)
   let hasStopped = false
@@ -42,7 +35,7 @@ test('also for the next message of a session, taken before the end of the one be
   })
   await new Promise(setImmediate)
   expect(hasStopped).toBe(false)
-  finished.open()
+  finished.pass()
   await stopping
   expect(await inner.sessions({ limit: 10 })).toEqual([])
   await world.close()

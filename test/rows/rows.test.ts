@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
 import { createSessionLock, OptionsError, type SessionLockOptions, StoreError } from '../../src/index.ts'
 import { createRowClaims, type FindRows, type RowClaims } from '../../src/rows/rows.ts'
+import { gate } from '../http/bot.ts'
 import { sharedStores } from '../stores/shared-stores.ts'
 
 interface Row {
@@ -19,14 +20,6 @@ function createTable(count: number) {
     [...rows.values()].flatMap(({ id, isDone }) => (!isDone && id > after ? [id] : [])).slice(0, limit)
   const read = (id: number) => (rows.get(id)?.isDone ? undefined : rows.get(id))
   return { rows, find, read }
-}
-
-function gate() {
-  let open: () => void = () => undefined
-  const opened = new Promise<void>((resolve) => {
-    open = resolve
-  })
-  return { opened, open: () => open() }
 }
 
 describe.each(sharedStores)('$name', ({ url, forget }) => {
@@ -74,7 +67,7 @@ describe.each(sharedStores)('$name', ({ url, forget }) => {
   test('rows in other hands are skipped, and those that were done meanwhile', async () => {
     const { rows, find, read } = createTable(9)
     const openLock = createNodes()
-    const { opened, open } = gate()
+    const { passed, pass } = gate()
     const begun: number[] = []
     const slow = createRowClaims({
       lock: openLock(),
@@ -82,7 +75,7 @@ describe.each(sharedStores)('$name', ({ url, forget }) => {
       read,
       async handle({ id }) {
         begun.push(id)
-        await opened
+        await passed
       },
     })
     const held = slow.next(find, { limit: 3 })
@@ -109,7 +102,7 @@ describe.each(sharedStores)('$name', ({ url, forget }) => {
     expect(await quick.releaseStale()).toEqual([])
     expect((await quick.next(find, { limit: 100 })).map(({ id }) => id)).toEqual([5, 6, 7, 8, 9])
     const waited = quick.one(1, { lockWaitMs: 10_000 })
-    open()
+    pass()
     expect(await waited).toMatchObject({ id: 1, status: 'processed' })
     expect((await held).map(({ id }) => id)).toEqual([1, 2, 3])
   })
@@ -140,14 +133,14 @@ describe.each(sharedStores)('$name', ({ url, forget }) => {
     const { find, read } = createTable(1)
     const openLock = createNodes()
     const tokens: number[] = []
-    const { opened, open } = gate()
+    const { passed, pass } = gate()
     const hung = createRowClaims({
       lock: openLock({ staleAfterMs: 3000, renew: false }),
       name: 'rows',
       read,
       async handle(_row, { fencingToken }) {
         tokens.push(fencingToken)
-        await opened
+        await passed
       },
     })
     const holding = hung.next(find)
@@ -162,7 +155,7 @@ describe.each(sharedStores)('$name', ({ url, forget }) => {
     expect(await other.next(find)).toMatchObject([{ id: 1, status: 'processed', takeover: true }])
     const [first = 0, second = 0] = tokens
     expect(second).toBeGreaterThan(first)
-    open()
+    pass()
     expect(await holding).toMatchObject([{ id: 1, status: 'failed', error: { code: 'LEASE_LOST' } }])
   })
 })
