@@ -1,4 +1,4 @@
-/** The run: all bots stand all the time, and take turns under the load, each closely paired with bare Express. */
+/** The run: one variant after another, each closely paired with bare Express. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startBots, startWorker } from './bots.mjs'
 import { startCommitCounter } from './databases.mjs'
@@ -9,14 +9,15 @@ import { BARE, keyOf } from './variants.mjs'
 const UNTIL_SETTLED_MS = 200
 
 /** Until code is compiled, caches are filled and tables have their first thousand rows. */
-const WARM_UP = { length: 2, count: 64 }
+const WARM_UP = { length: 5, count: 64 }
 
 /** Ample for peers that wait, and give up within seconds. */
 const MUCH_LONGER_MS = 60_000
 
 /**
  * Measures each variant in slices that alternate with slices of bare Express: bare, protected, protected, bare, so
- * that a machine that grows slower or faster favours neither. One such turn a round, the variants one after another.
+ * that a machine that grows slower or faster favours neither. One such turn a round, and all rounds of a variant
+ * before the next one's: a bot that is idle for a minute begins cold, which bare Express would never be.
  *
  * @returns `pairs` of slices by variant; by store, for a workload that asks for it, the `commits` of its own, alone
  * and as many at once as there are connections; and `profiles` by variant, where they were asked for
@@ -25,41 +26,53 @@ export async function measure(workload, connections, variants, { rounds, seconds
   const load = startWorker('load.mjs', [], tools)
   const ownCommits = startWorker('commits.mjs', [JSON.stringify(urls)], tools)
   const counter = urls.mariadb === undefined ? undefined : await startCommitCounter(urls.mariadb)
-  const [bare, ...others] = [BARE, ...variants].map((variant) => startBots(variant, workload, tools))
   const slice = (bots, { length, count } = { length: seconds, count: connections }) => {
     const order = { ports: bots.ports(), traffic: workload.traffic, connections: count, seconds: length }
     return measureSlice(bots, () => load.ask(order, length * 1000 + MUCH_LONGER_MS), counter)
   }
   const twoCommits = async (store, side) =>
     (await ownCommits.ask({ store, seconds, side }, seconds * 1000 + MUCH_LONGER_MS)).p50Ms
-  const pairs = Object.fromEntries(variants.map((variant) => [keyOf(variant), []]))
-  const stores = workload.commits ? [...new Set(variants.map(({ store }) => store))] : []
-  const commits = Object.fromEntries(stores.filter((store) => store !== 'memory').map((store) => [store, []]))
-  try {
-    for (const bots of [bare, ...others]) await bots.started()
-    for (const bots of [bare, ...others]) await slice(bots, WARM_UP)
+  const pairs = {}
+  const commits = {}
+  const profiles = {}
+
+  async function measureVariant(bare, bots) {
+    const { store } = bots.variant
+    const ofStore = workload.commits && store !== 'memory' && !commits[store] ? [] : undefined
+    if (ofStore) commits[store] = ofStore
+    const taken = []
     for (let round = 0; round < rounds; round += 1) {
-      process.stderr.write(`  round ${round + 1} of ${rounds}\n`)
-      // Not always the same one after the same: what one leaves to be flushed, the next one suffers.
-      for (const bots of rotated(others, round)) {
-        const slices = [await slice(bare), await slice(bots), await slice(bots), await slice(bare)]
-        pairs[keyOf(bots.variant)].push({ bare: slices[0], own: slices[1] }, { bare: slices[3], own: slices[2] })
-      }
-      for (const [store, measured] of Object.entries(commits)) {
-        measured.push({ aloneMs: await twoCommits(store, 1), sideBySideMs: await twoCommits(store, connections) })
-      }
+      const slices = [await slice(bare), await slice(bots), await slice(bots), await slice(bare)]
+      taken.push({ bare: slices[0], own: slices[1] }, { bare: slices[3], own: slices[2] })
+      ofStore?.push({ aloneMs: await twoCommits(store, 1), sideBySideMs: await twoCommits(store, connections) })
     }
+    pairs[keyOf(bots.variant)] = taken
+  }
+
+  async function withBots(variant, work) {
+    const bots = startBots(variant, workload, tools)
+    try {
+      await bots.started()
+      await slice(bots, WARM_UP)
+      await work(bots)
+    } finally {
+      await bots.end()
+    }
+    for (const file of bots.profiles()) profiles[file] = whereTimeWent(file)
+  }
+
+  try {
+    await withBots(BARE, async (bare) => {
+      for (const variant of variants) {
+        process.stderr.write(`  ${keyOf(variant)}\n`)
+        await withBots(variant, (bots) => measureVariant(bare, bots))
+      }
+    })
   } finally {
     await counter?.end()
-    await Promise.all([load, ownCommits, bare, ...others].map((started) => started.end()))
+    await Promise.all([load, ownCommits].map((started) => started.end()))
   }
-  const profiles = others.concat(bare).flatMap((bots) => bots.profiles().map((file) => [file, whereTimeWent(file)]))
-  return { pairs, commits, profiles: Object.fromEntries(profiles) }
-}
-
-function rotated(list, by) {
-  const at = by % list.length
-  return [...list.slice(at), ...list.slice(0, at)]
+  return { pairs, commits, profiles }
 }
 
 async function measureSlice(bots, deliver, counter) {

@@ -58,9 +58,10 @@ export async function inWorkshop(stores, work) {
 }
 
 /** The value of an option, as a whole number. */
-export function wholeNumber(values, name) {
+export function wholeNumber(values, name, least = 1) {
   const number = Number(values[name])
-  if (!Number.isSafeInteger(number) || number < 1) throw new Error(`--${name} takes a whole number of at least 1`)
+  if (!Number.isSafeInteger(number) || number < least)
+    throw new Error(`--${name} takes a whole number of at least ${least}`)
   return number
 }
 

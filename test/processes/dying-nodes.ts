@@ -1,7 +1,7 @@
 /** Nodes of a bot of which one is killed every 300 ms, and started anew. */
 import { EventEmitter, once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { spawnNode } from './spawn-node.ts'
+import { type NodeProcess, spawnNode } from './spawn-node.ts'
 
 const KILL_EVERY_MS = 300
 /** false: also while one that was killed before is starting still, so that few stand at any time, and runs take long. */
@@ -18,15 +18,24 @@ export interface DyingNodes {
   end(): Promise<void>
 }
 
-/** `script`: takes the settings as JSON, and prints `listening <port>`. */
+/**
+ * `script`: takes the settings as JSON, and prints `listening <port>`. `spares`: how many more are always being
+ * prepared, of a script that takes the setting `waits` and then goes on at a line of input. A spare takes the place of
+ * the killed at once, so that the kills need wait for nobody.
+ */
 export async function startDyingNodes(
   script: URL,
   count: number,
   settings: object,
   random: () => number,
+  spares = 0,
 ): Promise<DyingNodes> {
+  const prepare = () => spawnNode(script, [JSON.stringify({ ...settings, waits: spares > 0 })])
+  const prepared = Array.from({ length: spares }, prepare)
   const start = async () => {
-    const started = spawnNode(script, [JSON.stringify(settings)])
+    prepared.push(prepare())
+    const started = prepared.shift() as NodeProcess
+    if (spares > 0) started.send('go on')
     return { process: started, port: Number((await started.waitForLine(/^listening (\d+)/, 60_000))[1]) }
   }
   type Node = Awaited<ReturnType<typeof start>>
@@ -58,7 +67,7 @@ export async function startDyingNodes(
   const killing = (async () => {
     while (!isOver) {
       await sleep(KILL_EVERY_MS)
-      if (WAITS) await Promise.all(starting)
+      if (WAITS && spares === 0) await Promise.all(starting)
       if (!isOver) killOne()
     }
   })()
@@ -84,8 +93,9 @@ export async function startDyingNodes(
     spare,
     async end() {
       await spare().catch(() => undefined)
-      for (const { process } of nodes) process.kill('SIGKILL')
-      await Promise.all([...nodes].map(({ process }) => process.exited))
+      const left = [...prepared, ...[...nodes].map(({ process }) => process)]
+      for (const process of left) process.kill('SIGKILL')
+      await Promise.all(left.map((process) => process.exited))
     },
   }
 }

@@ -1,8 +1,9 @@
 /**
- * A node of the bot: receives, and handles. Started with a JSON of `{ options, inbox, workMs, journal, source? }`; every
- * end of a handler is a line of the journal, written at once. `source`: a URL that it polls, and that gives pages.
- * It prints `listening <port>`.
+ * A node of the bot: receives, and handles. Started with a JSON of `{ options, inbox, workMs, journal, source?, waits? }`;
+ * every end of a handler is a line of the journal, written at once. `source`: a URL that it polls, and that gives pages.
+ * `waits`: it begins when it is told to, by a line of standard input. It prints `listening <port>`.
  */
+import { once } from 'node:events'
 import { appendFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import express from 'express'
@@ -10,7 +11,7 @@ import { pino } from 'pino'
 import { createSessionLock } from 'session-lock'
 import { createInbox } from 'session-lock/inbox'
 
-const { options, inbox: inboxOptions, workMs, journal, source } = JSON.parse(process.argv[2])
+const { options, inbox: inboxOptions, workMs, journal, source, waits } = JSON.parse(process.argv[2])
 const lock = createSessionLock({ ...options, logger: pino({ level: 'error' }) })
 const inbox = createInbox({
   lock,
@@ -30,6 +31,8 @@ process.on('unhandledRejection', (error) => {
   console.log(`unhandledRejection ${error}`)
   process.exit(1)
 })
+await lock.ready()
+if (waits) await once(process.stdin, 'data')
 await inbox.start()
 if (source) {
   const fetchPage = async (after) => (await fetch(`${source}?after=${encodeURIComponent(after ?? '')}`)).json()
