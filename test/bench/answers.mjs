@@ -6,6 +6,7 @@
  *   npm run bench:answers -- --messages 2000 --hold 500 --connections 16 --stores postgres
  *   npm run bench:answers -- --kill                                  # one of them is killed every 300 ms, to the end
  *   npm run bench:answers -- --kill --spares 4 --stale 1000          # and not a little later where one is starting still
+ *                                                                    # (after npm ci --prefix test/bench)
  *
  * The next message of a session is sent when the one before was answered; what a killed process did not answer is sent
  * again. At the end every message must be completed, in that order, and each handled once, or with kills once more for
@@ -13,13 +14,17 @@
  * is more than five times that of the empty route.
  */
 import { readFileSync } from 'node:fs'
+import { symlink } from 'node:fs/promises'
 import { Agent, request } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import { createSessionLock } from '../../dist/index.js'
 import { inWorkshop, percentile, printTable, wholeNumber } from './workshop.mjs'
 
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const SCRIPT = new URL('../inbox/children/node.mjs', import.meta.url)
 const NODES = 4
 const SLICES = 10
 const MOST_TIMES = 5
@@ -49,16 +54,28 @@ const settings = {
 
 await inWorkshop(values.stores.split(','), async ({ urls, spawnNode, startDyingNodes, makeTemporaryDirectory }) => {
   const lines = [COLUMNS]
+  const script = settings.spares > 0 ? await bundled(SCRIPT, makeTemporaryDirectory('bundle')) : SCRIPT
   for (const [store, url] of Object.entries(urls)) {
     const journal = join(makeTemporaryDirectory('journal'), 'handled.jsonl')
     const options = { store: url, tablePrefix: 'bench_answers_', ...(values.kill && { staleAfterMs: settings.stale }) }
     const start = values.kill ? startDying(startDyingNodes) : startStanding(spawnNode)
-    lines.push(await measureStore(store, options, journal, start))
+    lines.push(await measureStore(store, options, journal, (settings) => start(script, settings)))
   }
   const { messages, sessions, connections, hold } = settings
   const title = `answers in ms, ${messages} messages of ${sessions} sessions, ${connections} connections, ${NODES} processes, handlers of ${hold} ms`
   printTable(title, lines)
 })
+
+/** A few files in place of hundreds: two cores could not start a process that reads those every 300 ms. */
+async function bundled(script, directory) {
+  const { rolldown } = await import('rolldown')
+  // As the package stands in its own directory: its tables' definitions are two levels up.
+  for (const part of ['node_modules', 'sql']) await symlink(join(ROOT, part), join(directory, part))
+  const external = ['better-sqlite3', 'pg-native', 'thread-stream']
+  const bundle = await rolldown({ input: fileURLToPath(script), platform: 'node', cwd: ROOT, external })
+  await bundle.write({ dir: join(directory, 'bot/bundled') })
+  return pathToFileURL(join(directory, 'bot/bundled/node.js'))
+}
 
 /** Nodes that nobody kills. */
 function startStanding(spawnNode) {
@@ -82,10 +99,9 @@ function startDying(startDyingNodes) {
 
 async function measureStore(name, options, journal, start) {
   const concurrency = Math.ceil(settings.sessions / NODES)
-  const script = new URL('../inbox/children/node.mjs', import.meta.url)
   const inbox = { concurrency, maxAttempts: 1000 }
   const startedAt = performance.now()
-  const nodes = await start(script, { options, inbox, workMs: settings.hold, journal })
+  const nodes = await start({ options, inbox, workMs: settings.hold, journal })
   const lock = createSessionLock({ ...options, logger: false })
   const agent = new Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY })
   try {
