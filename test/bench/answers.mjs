@@ -59,7 +59,7 @@ await inWorkshop(values.stores.split(','), async ({ urls, spawnNode, startDyingN
     const journal = join(makeTemporaryDirectory('journal'), 'handled.jsonl')
     const options = { store: url, tablePrefix: 'bench_answers_', ...(values.kill && { staleAfterMs: settings.stale }) }
     const start = values.kill ? startDying(startDyingNodes) : startStanding(spawnNode)
-    lines.push(await measureStore(store, options, journal, (settings) => start(script, settings)))
+    lines.push(await measureStore(store, options, journal, (ofNodes) => start(script, ofNodes)))
   }
   const { messages, sessions, connections, hold } = settings
   const title = `answers in ms, ${messages} messages of ${sessions} sessions, ${connections} connections, ${NODES} processes, handlers of ${hold} ms`
@@ -94,7 +94,7 @@ function startStanding(spawnNode) {
 
 /** Nodes of which one is killed every 300 ms. */
 function startDying(startDyingNodes) {
-  return (script, options) => startDyingNodes(script, NODES, options, Math.random, settings.spares)
+  return (script, ofNodes) => startDyingNodes(script, NODES, ofNodes, Math.random, settings.spares)
 }
 
 async function measureStore(name, options, journal, start) {
