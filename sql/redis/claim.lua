@@ -5,27 +5,27 @@
 local leastToken = math.max(now, tonumber(redis.call('GET', prefix .. 'token') or 0) + 1)
 
 local function readClaim()
-  local claim = { owner = nextText(), node = nextText() }
+  local claim = { owner = nextValue(), node = nextValue() }
   -- 0: what is free; 1: all or nothing; 2: nothing any more, for it was refused elsewhere.
-  local whole = nextNumber()
+  local whole = nextValue()
   claim.whole, claim.isRefused = whole > 0, whole == 2
   -- Which try of its process it is, where it needs several servers; else 0.
-  claim.attempt = nextNumber()
-  claim.staleAfter = nextNumber()
-  claim.tokenAbove = nextNumber()
+  claim.attempt = nextValue()
+  claim.staleAfter = nextValue()
+  claim.tokenAbove = nextValue()
   claim.parts = {}
-  for p = 1, nextNumber() do
+  for p = 1, nextValue() do
     local part = { rows = {}, messages = {}, elsewhere = {} }
-    for r = 1, nextNumber() do
-      local row = { key = nextText(), prospect = nextTextOrNull(), device = nextTextOrNull() }
+    for r = 1, nextValue() do
+      local row = { key = nextValue(), prospect = nextValue(), device = nextValue() }
       row.found = rowAt(row.key)
       part.rows[r] = row
     end
-    for m = 1, nextNumber() do
-      part.messages[m] = nextText()
+    for m = 1, nextValue() do
+      part.messages[m] = nextValue()
     end
-    for m = 1, nextNumber() do
-      part.elsewhere[m] = nextText()
+    for m = 1, nextValue() do
+      part.elsewhere[m] = nextValue()
     end
     claim.parts[p] = part
   end
@@ -124,8 +124,12 @@ local function markContended(claim, part)
   end
 end
 
+-- Most parts are had from nobody, with nothing completed: of those the token says all.
 local function verdictOf(part)
   if part.outcome == 'acquired' then
+    if not part.takeover and #part.completed == 0 then
+      return part.token
+    end
     return { 'acquired', part.completed, part.token, part.takeover and describeHolder(part.takeover) }
   elseif part.outcome == 'held' then
     return { 'held', part.completed, part.remaining, describeHolder(part.holder) }
@@ -157,7 +161,7 @@ local function answer(claim)
 end
 
 local answers = {}
-for c = 1, nextNumber() do
+for c = 1, nextValue() do
   answers[c] = answer(readClaim())
 end
 return answers

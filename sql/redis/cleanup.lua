@@ -1,7 +1,7 @@
 -- Removes abandoned rows, and what is left of forgotten messages, up to a limit of each. A message goes by itself when
 -- its retention is over; it is counted where it is still there, as on a server that has not got to it. How many
 -- were found, those that were gone included, is told as well.
-local abandonedAfter, mostRows, mostMessages = nextNumber(), nextNumber(), nextNumber()
+local abandonedAfter, mostRows, mostMessages = nextValue(), nextValue(), nextValue()
 
 local function removeAbandoned()
   local removed = 0

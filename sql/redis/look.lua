@@ -1,7 +1,7 @@
 -- Which of these messages are completed and in retention: keys and responses in turn.
 local completed = {}
-for _ = 1, nextNumber() do
-  local key = nextText()
+for _ = 1, nextValue() do
+  local key = nextValue()
   local message = messageAt(key)
   if message and isHandled(message) then
     table.insert(completed, key)

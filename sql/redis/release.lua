@@ -1,7 +1,7 @@
 -- Forced release. The row stays, so that its token lives on. Answers with the rows as they were.
-local answers, onlyStale = {}, nextNumber() == 1
-for _ = 1, nextNumber() do
-  local key = nextText()
+local answers, onlyStale = {}, nextValue() == 1
+for _ = 1, nextValue() do
+  local key = nextValue()
   local row = rowAt(key)
   if row and (not onlyStale or (row[OWNER] and row[EXPIRES_AT] <= now)) then
     table.insert(answers, { key, row, now })

@@ -1,10 +1,10 @@
 -- Lets each row live on that is still this owner's, expired or not. `raised`: the token that all of them have from
 -- now on, of a part whose rows lie on several servers; 0 where they keep theirs.
 local answers = {}
-for r = 1, nextNumber() do
-  local owner, staleAfter, raised, verdict = nextText(), nextNumber(), nextNumber(), {}
-  for k = 1, nextNumber() do
-    local key, token = nextText(), nextNumber()
+for r = 1, nextValue() do
+  local owner, staleAfter, raised, verdict = nextValue(), nextValue(), nextValue(), {}
+  for k = 1, nextValue() do
+    local key, token = nextValue(), nextValue()
     local row = rowAt(key)
     local isHeld = row and row[OWNER] == owner and (row[TOKEN] == token or row[TOKEN] == raised)
     if isHeld then

@@ -4,17 +4,17 @@
 local DROPPED_PER_MESSAGE = 2
 
 local function readSettlement()
-  local settlement = { owner = nextText(), node = nextText(), outcome = nextText() }
-  settlement.session = nextTextOrNull()
-  settlement.error = nextTextOrNull()
-  settlement.response = nextTextOrNull()
+  local settlement = { owner = nextValue(), node = nextValue(), outcome = nextValue() }
+  settlement.session = nextValue()
+  settlement.error = nextValue()
+  settlement.response = nextBytes()
   settlement.rows, settlement.messages = {}, {}
-  for r = 1, nextNumber() do
-    settlement.rows[r] = { key = nextText(), token = nextNumber() }
+  for r = 1, nextValue() do
+    settlement.rows[r] = { key = nextValue(), token = nextValue() }
   end
-  for m = 1, nextNumber() do
+  for m = 1, nextValue() do
     settlement.messages[m] = {
-      key = nextText(), provider = nextText(), device = nextTextOrNull(), id = nextText(), retentionMs = nextNumber(),
+      key = nextValue(), provider = nextValue(), device = nextValue(), id = nextValue(), retentionMs = nextValue(),
     }
   end
   return settlement
@@ -108,7 +108,7 @@ local function settle(settlement)
 end
 
 local answers = {}
-for s = 1, nextNumber() do
+for s = 1, nextValue() do
   answers[s] = settle(readSettlement())
 end
 keepClasses()

@@ -1,7 +1,6 @@
 /** Claims and looks: how they are put to the scripts, and what the answers mean. */
 
-import type { Argument } from './redis-connection.ts'
-import { integer, list, type Reply, type Run, text, textArgument, textOrNull, toMicros } from './redis-scripts.ts'
+import { integer, list, type Reply, type Run, text, textOrNull, toMicros, type Value } from './redis-scripts.ts'
 import { readableText } from './rows.ts'
 import {
   type Claim,
@@ -32,8 +31,9 @@ export interface PartHere extends ClaimPart {
 /** One script for the whole batch. */
 export async function claimBatch(run: Run, claims: readonly ClaimHere[]): Promise<ClaimVerdict[]> {
   if (claims.length === 0) return []
-  const verdicts = await run('claim', [claims.length, ...claims.flatMap(claimArguments)])
-  return verdicts.map((parts) => list(parts).map((part) => partVerdict(list(part))))
+  const values: Value[] = [claims.length]
+  for (const claim of claims) addClaim(values, claim)
+  return (await run('claim', values)).map((parts) => list(parts).map(partVerdict))
 }
 
 /** Which of these messages are completed and in retention. */
@@ -42,25 +42,28 @@ export async function look(run: Run, messages: readonly MessageAddress[]): Promi
   return completedMessages(await run('look', [messages.length, ...messages.map(({ key }) => key)]))
 }
 
-function claimArguments(claim: ClaimHere): Argument[] {
+function addClaim(values: Value[], claim: ClaimHere): void {
   const { owner, nodeId, whole, isRefused, attempt = 0, staleAfterMs, tokenAbove, parts } = claim
   const mode = isRefused ? 2 : whole ? 1 : 0
-  const head = [owner, readableText(nodeId), mode, attempt, toMicros(staleAfterMs), tokenAbove, parts.length]
-  return [...head, ...parts.flatMap(partArguments)]
+  values.push(owner, readableText(nodeId), mode, attempt, toMicros(staleAfterMs), tokenAbove, parts.length)
+  for (const part of parts) addPart(values, part)
 }
 
-function partArguments({ rows, messages, elsewhere = [] }: PartHere): Argument[] {
-  return [
-    rows.length,
-    ...rows.flatMap((row) => [row.key, textArgument(row.prospect), textArgument(row.device)]),
-    messages.length,
-    ...messages.map((message) => message.key),
-    elsewhere.length,
-    ...elsewhere,
-  ]
+function addPart(values: Value[], { rows, messages, elsewhere = NONE }: PartHere): void {
+  values.push(rows.length)
+  for (const { key, prospect, device } of rows) values.push(key, readableText(prospect), readableText(device))
+  values.push(messages.length)
+  for (const { key } of messages) values.push(key)
+  values.push(elsewhere.length)
+  for (const key of elsewhere) values.push(key)
 }
 
-function partVerdict([outcome, done, value, holder]: Reply[]): PartVerdict {
+const NONE: readonly never[] = []
+
+/** Of a part that was had from nobody, with nothing completed, the script tells the token only. */
+function partVerdict(reply: Reply): PartVerdict {
+  if (typeof reply === 'number') return { outcome: 'acquired', fencingToken: reply, takeover: null, completed: NONE }
+  const [outcome, done, value, holder] = list(reply)
   const completed = completedMessages(list(done))
   const name = text(outcome)
   switch (name) {

@@ -66,9 +66,9 @@ export async function openCluster(seeds: readonly Source[], settings: PlaceSetti
   function runIn(bucket: number, purpose: Purpose, until: number): Run {
     const own = bucketPrefix(prefix, bucket)
     const declared = [`${own}absent1`, `${own}absent2`]
-    return (script, args) =>
+    return (script, values, bytes) =>
       at(bucket, purpose, until, (send, source) =>
-        durably(runOn(send, scripts, own, declared), send, source, settings)(script, args),
+        durably(runOn(send, scripts, own, declared), send, source, settings)(script, values, bytes),
       )
   }
 

@@ -65,8 +65,8 @@ export function durably(
   { waitReplicas, waitMs }: Pick<PlaceSettings, 'waitReplicas' | 'waitMs'>,
 ): Run {
   if (waitReplicas === 0) return run
-  return async (script, args) => {
-    const reply = await run(script, args)
+  return async (script, values, bytes) => {
+    const reply = await run(script, values, bytes)
     if (!WRITES.has(script)) return reply
     const reached = Number(await send('WAIT', [waitReplicas, Math.max(1, waitMs)]))
     if (reached >= waitReplicas) return reply

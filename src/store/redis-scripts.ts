@@ -4,7 +4,6 @@ import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import type { Argument, Send } from './redis-connection.ts'
 import { replyCode } from './redis-errors.ts'
-import { readableText } from './rows.ts'
 import { StoreError } from './store.ts'
 
 const NAMES = [
@@ -18,8 +17,11 @@ export type ScriptName = (typeof NAMES)[number]
 /** What a script answers: texts as bytes, null for what is absent. */
 export type Reply = Buffer | number | null | Reply[]
 
-/** Runs one script on a connection. */
-export type Run = (script: ScriptName, args: readonly Argument[]) => Promise<Reply[]>
+/** What a script is asked with: null is what is absent. */
+export type Value = string | number | null
+
+/** Runs one script on a connection. `bytes`: what no text can hold, which the values name by its number, from 1. */
+export type Run = (script: ScriptName, values: readonly Value[], bytes?: readonly Buffer[]) => Promise<Reply[]>
 
 interface Script {
   readonly text: string
@@ -56,11 +58,11 @@ export async function readScripts(): Promise<Scripts> {
  * @param declared keys that tell a cluster where the script belongs. On a single server they change nothing.
  */
 export function runOn(send: Send, scripts: Scripts, prefix: string, declared: readonly string[] = []): Run {
-  return async (name, args) => {
+  return async (name, values, bytes = []) => {
     const script = scripts.get(name)
     if (!script) throw new StoreError('setup', `session-lock: there is no script ${name}`)
     // The keys that the script touches are not declared: they would have to be sent twice.
-    const rest = [declared.length, ...declared, prefix, ...args]
+    const rest: Argument[] = [declared.length, ...declared, prefix, JSON.stringify(values), ...bytes]
     try {
       return (await send('EVALSHA', [script.sha, ...rest])) as Reply[]
     } catch (error) {
@@ -68,16 +70,6 @@ export function runOn(send: Send, scripts: Scripts, prefix: string, declared: re
       return (await send('EVAL', [script.text, ...rest])) as Reply[]
     }
   }
-}
-
-/** An argument that may be null; the scripts tell it from any text by its first character. */
-export function textArgument(text: string | null): string {
-  return text === null ? '-' : `+${readableText(text)}`
-}
-
-/** As {@link textArgument}, for bytes. */
-export function bytesArgument(bytes: Uint8Array | null): string | Buffer {
-  return bytes === null ? '-' : Buffer.concat([Buffer.from('+'), bytes])
 }
 
 /** The scripts count in microseconds. */

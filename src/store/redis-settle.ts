@@ -1,8 +1,7 @@
 /** Renewals, settlements and forced releases: what happens to rows in somebody's hands. */
 
-import type { Argument } from './redis-connection.ts'
 import { sessionRow } from './redis-inspect.ts'
-import { bytesArgument, integer, list, type Run, textArgument, toMicros } from './redis-scripts.ts'
+import { integer, list, type Run, toMicros, type Value } from './redis-scripts.ts'
 import { errorText, readableText } from './rows.ts'
 import type {
   MessageRef,
@@ -30,13 +29,12 @@ export interface SettlementHere extends Settlement {
 /** Renews every row that is still its owner's. */
 export async function renewBatch(run: Run, renewals: readonly RenewalHere[]): Promise<RenewalVerdict[]> {
   if (renewals.length === 0) return []
-  const args = renewals.flatMap(({ owner, staleAfterMs, raisedToken = 0, rows }) => [
-    owner,
-    toMicros(staleAfterMs),
-    raisedToken,
-    ...rowArguments(rows),
-  ])
-  const verdicts = await run('renew', [renewals.length, ...args])
+  const values: Value[] = [renewals.length]
+  for (const { owner, staleAfterMs, raisedToken = 0, rows } of renewals) {
+    values.push(owner, toMicros(staleAfterMs), raisedToken)
+    addRows(values, rows)
+  }
+  const verdicts = await run('renew', values)
   return verdicts.map((verdict) => list(verdict).map((held) => integer(held) === 1))
 }
 
@@ -46,7 +44,10 @@ const VERDICTS: readonly SettlementVerdict[] = ['lost', 'settled', 'contended']
 /** Ends the leases. */
 export async function settleBatch(run: Run, settlements: readonly SettlementHere[]): Promise<SettlementVerdict[]> {
   if (settlements.length === 0) return []
-  const verdicts = await run('settle', [settlements.length, ...settlements.flatMap(settlementArguments)])
+  const values: Value[] = [settlements.length]
+  const responses: Buffer[] = []
+  for (const settlement of settlements) addSettlement(values, responses, settlement)
+  const verdicts = await run('settle', values, responses)
   return verdicts.map((verdict) => VERDICTS[integer(verdict)] ?? 'lost')
 }
 
@@ -60,32 +61,23 @@ export async function releaseBatch(
   return (await run('release', [onlyStale ? 1 : 0, rowKeys.length, ...rowKeys])).map(sessionRow)
 }
 
-function rowArguments(rows: readonly RowHeld[]): Argument[] {
-  return [rows.length, ...rows.flatMap((row) => [row.key, row.fencingToken])]
+function addRows(values: Value[], rows: readonly RowHeld[]): void {
+  values.push(rows.length)
+  for (const { key, fencingToken } of rows) values.push(key, fencingToken)
 }
 
-function settlementArguments(settlement: SettlementHere): Argument[] {
+function addSettlement(values: Value[], responses: Buffer[], settlement: SettlementHere): void {
   const { owner, nodeId, outcome, error, response, rows, messages, retentionMs } = settlement
   const { sessionKey = rows[0]?.key ?? null } = settlement
-  return [
-    owner,
-    readableText(nodeId),
-    outcome,
-    sessionKey === null ? '-' : `+${sessionKey}`,
-    textArgument(errorText(error)),
-    bytesArgument(response),
-    ...rowArguments(rows),
-    messages.length,
-    ...messages.flatMap((message) => messageArguments(message, retentionMs)),
-  ]
+  values.push(owner, readableText(nodeId), outcome, sessionKey, errorText(error))
+  values.push(response === null ? null : responses.push(Buffer.from(response)))
+  addRows(values, rows)
+  values.push(messages.length)
+  for (const message of messages) addMessage(values, message, retentionMs)
 }
 
-function messageArguments(message: MessageRef, retentionMs: number): Argument[] {
-  return [
-    message.key,
-    readableText(message.provider),
-    textArgument(message.device),
-    readableText(message.id),
-    Math.max(1, Math.round(message.retentionMs ?? retentionMs)),
-  ]
+function addMessage(values: Value[], message: MessageRef, retentionMs: number): void {
+  const { key, provider, device, id } = message
+  const kept = Math.max(1, Math.round(message.retentionMs ?? retentionMs))
+  values.push(key, readableText(provider), readableText(device), readableText(id), kept)
 }
