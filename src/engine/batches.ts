@@ -187,10 +187,9 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
   }
 
   function isWorthRepeating(waiting: Waiting<Item, Verdict>, { kind, answerLost }: StoreError): boolean {
-    if (kind !== 'unreachable') return kind !== 'setup'
     const isFirst = answerLost && !waiting.failures?.answerLost
     if (answerLost) failuresOf(waiting, options.maxItems).answerLost = true
-    return isFirst
+    return kind === 'unreachable' ? isFirst : kind !== 'setup'
   }
 
   function failuresOf(waiting: Waiting<Item, Verdict>, company: number): Failures {

@@ -2,11 +2,9 @@
 import { decide, type Found, type RowFound } from './decide.ts'
 import type { Query, Row } from './mysql-connection.ts'
 import {
-  byKey,
   deleteHeld,
   FOUND,
   findForClaims,
-  findForNewRows,
   type Hold,
   markContended,
   overwriteRows,
@@ -19,17 +17,10 @@ import { decodeMessageKeys } from './rows.ts'
 import type { Claim, ClaimPart, ClaimVerdict, CompletedMessage, PartVerdict, Strategy } from './store.ts'
 
 /** The verdicts; they count once the transaction has been committed. */
-export async function claimBatch(
-  query: Query,
-  names: TableNames,
-  claims: readonly Claim[],
-  countsFoundRows: boolean,
-): Promise<ClaimVerdict[]> {
+export async function claimBatch(query: Query, names: TableNames, claims: readonly Claim[]): Promise<ClaimVerdict[]> {
   const wanted = claims.flatMap(wantedRows)
-  const taken = wanted.length > 0 ? (await query(takeRows(names, wanted))).affectedRows : 0
-  // The usual case: nobody had any of the rows.
-  const areNew = !countsFoundRows && taken === wanted.length && taken > 0
-  const found = (areNew && (await findNew(query, names, wanted))) || (await find(query, names, claims))
+  if (wanted.length > 0) await query(takeRows(names, wanted))
+  const found = await find(query, names, claims)
   const decisions = claims.map((claim) => decide(claim, found))
   const verdicts = decisions.map((decision) => decision.verdicts)
   const changes = changesOf(claims, verdicts, found)
@@ -40,7 +31,7 @@ export async function claimBatch(
   return verdicts
 }
 
-function wantedRows(claim: Claim): RowToTake[] {
+export function wantedRows(claim: Claim): RowToTake[] {
   return claim.parts.flatMap((part) => part.rows.map((row) => ({ claim, part, row, token: claim.tokenAbove + 1 })))
 }
 
@@ -53,29 +44,7 @@ async function find(query: Query, names: TableNames, claims: readonly Claim[]): 
   return seen
 }
 
-/** The same for rows that were inserted just now; undefined where one may have waited for a lock meanwhile. */
-async function findNew(query: Query, names: TableNames, wanted: readonly RowToTake[]): Promise<Found | undefined> {
-  const inOrder = byKey(wanted, ({ row }) => row.key)
-  const asked = keysOf([...new Set(wanted.map(({ claim }) => claim))])
-  const answer = await query(findForNewRows(names, asked.rows, asked.messages, asked.direct))
-  const seen = readFound(answer.rows)
-  const tokens = seen.tokens.split(',').map(Number)
-  if (tokens.length !== inOrder.length) return undefined
-  for (const [index, { claim, part, row }] of inOrder.entries()) {
-    const fencingToken = tokens[index] as number
-    // A token is the row's stamp, unless this node has seen a larger one.
-    const next = tokens[index + 1] ?? seen.tokenFloor
-    if (fencingToken === claim.tokenAbove + 1 || next - fencingToken > MOMENT_MS * 1000) return undefined
-    const at = fencingToken / 1000
-    const times = { lockedAt: at, renewedAt: at, expiresAt: at + claim.staleAfterMs }
-    const messageKeys = part.messages.map(({ key }) => key)
-    const { owner, nodeId } = claim
-    seen.rows.set(row.key, { key: row.key, owner, nodeId, messageKeys, fencingToken, ...times, contended: false })
-  }
-  return seen
-}
-
-function keysOf(claims: readonly Claim[]): { rows: string[]; messages: string[]; direct: string[] } {
+export function keysOf(claims: readonly Claim[]): { rows: string[]; messages: string[]; direct: string[] } {
   const keys = { rows: [] as string[], messages: [] as string[], direct: [] as string[] }
   for (const claim of claims) {
     for (const part of claim.parts) {
@@ -92,21 +61,18 @@ function readFound(answer: readonly Row[]) {
   const completed = new Map<string, CompletedMessage>()
   const queued = new Set<string>()
   let clock = 0
-  let tokens = ''
   for (const row of answer) {
     const kind = integer(row[FOUND.kind])
-    if (kind === 0) {
-      clock = integer(row[FOUND.clock])
-      tokens = text(row[FOUND.text])
-    } else if (kind === 1) rows.set(text(row[FOUND.key]), rowFound(row))
+    if (kind === 0) clock = integer(row[FOUND.clock])
+    else if (kind === 1) rows.set(text(row[FOUND.key]), rowFound(row))
     else if (kind === 3) queued.add(text(row[FOUND.key]))
     else completed.set(text(row[FOUND.key]), { key: text(row[FOUND.key]), response: row[FOUND.text] ?? null })
   }
-  return { rows, completed, queued, now: clock / 1000, tokenFloor: clock, tokens }
+  return { rows, completed, queued, now: clock / 1000, tokenFloor: clock }
 }
 
 /** From one row's stamp to the next one's is a moment, unless the insert waited for a lock in between. */
-const MOMENT_MS = 5
+export const MOMENT_MS = 5
 
 function markWaited(rows: Map<string, RowFound>, claims: readonly Claim[], now: number): void {
   const owners = new Set(claims.map((claim) => claim.owner))

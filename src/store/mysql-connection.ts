@@ -42,40 +42,57 @@ export interface Answer {
 /** Runs one statement of a transaction. */
 export type Query = (statement: Statement) => Promise<Answer>
 
+/** A connection, for as long as one piece of work has it for itself. What fails is undone, and a {@link StoreError}. */
+export interface Session {
+  /** Runs the work in a transaction. Its value counts: by then COMMIT has answered. */
+  transaction<Value>(work: (query: Query) => Promise<Value>): Promise<Value>
+  /**
+   * Runs statements and COMMIT as one text: one round trip, where each would be one. An error in one of them keeps
+   * those behind it from being run. Only where the source `takesSeveral`.
+   */
+  atOnce(statements: readonly Statement[]): Promise<readonly Answer[]>
+}
+
 /** Where connections come from. */
 export interface Source {
   /** For logs and errors, without user and password. */
   readonly name: string
   connect(timeoutMs: number): Promise<MysqlConnection>
-  /** Does the server count rows that a statement finds and leaves as they are? */
-  readonly countsFoundRows: boolean
+  /** Does one text hold several statements? Not the driver's default; what a pool has instead is not to be seen. */
+  readonly takesSeveral?: boolean
   /** A polite end, where it is ours. A pool's is only cut: it must not go back with our settings on it. */
   goodbye?(connection: MysqlConnection): Promise<unknown>
 }
 
-/** One connection, used by one transaction at a time. */
+/** One connection, used by one piece of work at a time. */
 export interface Link {
-  /**
-   * Runs the work in a transaction, when those before it are done, and settles within the time
-   * limit: with the work's value once COMMIT has answered, or with a {@link StoreError}.
-   */
+  /** Does the work when what came before is done, and settles within the time limit, or with a {@link StoreError}. */
+  use<Value>(work: (session: Session) => Promise<Value>): Promise<Value>
+  /** The same for a work that is one transaction. */
   transaction<Value>(work: (query: Query) => Promise<Value>): Promise<Value>
   /** Waits for what runs, and ends the connection. */
   close(): Promise<void>
 }
 
-/** What the driver is to do on connections that only we use. Without `trace` it takes no stack for each statement. */
-const OWN_SETTINGS = { charset: 'utf8mb4', multipleStatements: false, flags: ['-FOUND_ROWS'], trace: false }
+/**
+ * What the driver is to do on connections that only we use. Their statements are our own, with every value escaped, so
+ * that several in one text are no door for anybody else's. Without `trace` it takes no stack for each statement.
+ */
+const OWN_SETTINGS = { charset: 'utf8mb4', multipleStatements: true, trace: false }
 
 /** Connections of our own, by URL. Throws a {@link StoreError} of kind `setup` for a wrong URL or a missing driver. */
-export async function urlSource(url: string, settings: object = OWN_SETTINGS): Promise<Source> {
+export async function urlSource(url: string): Promise<Source> {
+  return { ...(await handlersSource(url, OWN_SETTINGS)), takesSeveral: true }
+}
+
+/** The same for handlers, with the driver's own defaults unless there are `settings`. */
+export async function handlersSource(url: string, settings: object = {}): Promise<Source> {
   const { name, uri } = readUrl(url)
   const { createConnection } = await import('mysql2/promise').catch((cause) => {
     throw new StoreError('setup', 'session-lock: the MySQL store needs the driver: npm install mysql2', { cause })
   })
   return {
     name,
-    countsFoundRows: false,
     connect: (connectTimeout) => createConnection({ uri, connectTimeout, ...settings }),
     goodbye: (connection) => connection.end(),
   }
@@ -86,8 +103,6 @@ export function poolSource(pool: MysqlPool): Source {
   const promisePool = 'promise' in pool ? pool.promise() : pool
   return {
     name: 'mysql: (own pool)',
-    // It is the driver's default, and what this pool has instead is not to be seen.
-    countsFoundRows: true,
     connect: () => promisePool.getConnection(),
   }
 }
@@ -149,19 +164,43 @@ export function createLink(source: Source, limits: Limits): Link {
     return opening
   }
 
-  async function attempt<Value>(call: Call, work: (query: Query) => Promise<Value>): Promise<Value> {
+  async function attempt<Value>(call: Call, work: (session: Session) => Promise<Value>): Promise<Value> {
     try {
       call.phase = 'connecting'
       const used = connection ?? (await withinLimit(limits.connectMs, connected()))
       if (call.over) throw new StoreError('unreachable', 'session-lock: given up while connecting')
-      call.phase = 'working'
-      const value = await work((statement) => send(used, statement))
-      call.phase = 'committing'
-      await send(used, COMMIT)
-      return value
+      return await work(sessionOn(used, call))
     } catch (error) {
-      if (!call.over) await undo(error)
-      throw toStoreError(error, source.name, call.phase === 'committing')
+      throw toStoreError(error, source.name, isAnswerLost(call))
+    }
+  }
+
+  function sessionOn(used: MysqlConnection, call: Call): Session {
+    async function carryOut<Value>(work: () => Promise<Value>): Promise<Value> {
+      try {
+        const value = await work()
+        call.phase = 'committed'
+        return value
+      } catch (error) {
+        if (!call.over) await undo(error)
+        throw toStoreError(error, source.name, isAnswerLost(call))
+      }
+    }
+    return {
+      transaction: (work) =>
+        carryOut(async () => {
+          call.isMore = call.phase === 'committed'
+          call.phase = 'working'
+          const value = await work((statement) => send(used, statement))
+          call.phase = 'committing'
+          await send(used, COMMIT)
+          return value
+        }),
+      atOnce: (statements) =>
+        carryOut(() => {
+          call.phase = 'committing'
+          return sendSeveral(used, [...statements, COMMIT])
+        }),
     }
   }
 
@@ -172,13 +211,13 @@ export function createLink(source: Source, limits: Limits): Link {
     await send(connection, ROLLBACK).catch(discard)
   }
 
-  async function transaction<Value>(work: (query: Query) => Promise<Value>): Promise<Value> {
+  async function use<Value>(work: (session: Session) => Promise<Value>): Promise<Value> {
     if (closed) throw new StoreError('unreachable', `session-lock: the store ${source.name} is closed`)
-    const call: Call = { phase: 'waiting', over: false }
+    const call: Call = { phase: 'waiting', isMore: false, over: false }
     const limit = startLimit(limits.callMs, () => {
       call.over = true
-      if (call.phase === 'working' || call.phase === 'committing') discard()
-      return timedOut(source.name, limits.callMs, call.phase)
+      if (call.phase !== 'waiting' && call.phase !== 'connecting') discard()
+      return timedOut(source.name, limits.callMs, call)
     })
     const turn = tail.then(() => (call.over ? limit.passed : Promise.race([limit.passed, attempt(call, work)])))
     tail = turn.catch(() => undefined)
@@ -199,13 +238,20 @@ export function createLink(source: Source, limits: Limits): Link {
     cut(left)
   }
 
-  return { transaction, close }
+  return { use, transaction: (work) => use(({ transaction }) => transaction(work)), close }
 }
 
 /** How far a call has come when its time is over. */
 interface Call {
-  phase: 'waiting' | 'connecting' | 'working' | 'committing'
+  phase: 'waiting' | 'connecting' | 'working' | 'committing' | 'committed'
+  /** Was something committed before what it is at now? */
+  isMore: boolean
   over: boolean
+}
+
+/** May something of it have been written, without anybody being told? */
+function isAnswerLost({ phase, isMore }: Pick<Call, 'phase' | 'isMore'>): boolean {
+  return phase === 'committing' || phase === 'committed' || isMore
 }
 
 const COMMIT: Statement = { sql: 'COMMIT', values: [] }
@@ -253,13 +299,26 @@ export function requireUtf8(charset: string | undefined): void {
 
 /** Every option is named, since a pool can have other defaults; values come as bytes for the same reason. */
 export async function send(connection: MysqlConnection, statement: Statement): Promise<Answer> {
-  const [result] = await connection.query({
-    ...statement,
-    rowsAsArray: true,
-    nestTables: false,
-    namedPlaceholders: false,
-    typeCast: (field: { buffer(): Buffer | null }) => field.buffer(),
-  })
+  const [result] = await connection.query({ ...statement, ...ANSWERS })
+  return answerOf(result)
+}
+
+/** Several statements as one text. */
+async function sendSeveral(connection: MysqlConnection, statements: readonly Statement[]): Promise<Answer[]> {
+  const sql = statements.map((statement) => statement.sql).join('; ')
+  const values = statements.flatMap((statement) => statement.values)
+  const [results] = await connection.query({ sql, values, ...ANSWERS })
+  return (results as unknown[]).map(answerOf)
+}
+
+const ANSWERS = {
+  rowsAsArray: true,
+  nestTables: false,
+  namedPlaceholders: false,
+  typeCast: (field: { buffer(): Buffer | null }) => field.buffer(),
+}
+
+function answerOf(result: unknown): Answer {
   if (Array.isArray(result)) return { rows: result as Row[], affectedRows: 0 }
   return { rows: [], affectedRows: (result as { affectedRows: number }).affectedRows }
 }
@@ -271,21 +330,22 @@ export function cut(connection: MysqlConnection): void {
   core?.stream?.destroy?.()
 }
 
-function timedOut(store: string, timeoutMs: number, phase: Call['phase']): StoreError {
+function timedOut(store: string, timeoutMs: number, call: Pick<Call, 'phase' | 'isMore'>): StoreError {
   const what = {
     waiting: 'the calls before it took that long',
     connecting:
       'no connection was to be had (of a pool, session-lock needs two, and one more while it makes its tables)',
     working: 'the connection was given up, and with it the transaction',
     committing: 'whether the last transaction was written is not known',
-  }[phase]
+    committed: 'what was written was not told in time',
+  }[call.phase]
   return new StoreError('unreachable', `session-lock: no answer from ${store} within ${timeoutMs} ms: ${what}`, {
-    answerLost: phase === 'committing',
+    answerLost: isAnswerLost(call),
   })
 }
 
 async function withinLimit<Value>(timeoutMs: number, work: Promise<Value>): Promise<Value> {
-  const limit = startLimit(timeoutMs, () => timedOut('the database', timeoutMs, 'connecting'))
+  const limit = startLimit(timeoutMs, () => timedOut('the database', timeoutMs, { phase: 'connecting', isMore: false }))
   try {
     return await Promise.race([limit.passed, work])
   } finally {

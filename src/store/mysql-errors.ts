@@ -77,6 +77,11 @@ export function isDoneAlready(error: unknown): boolean {
   return DONE_ALREADY.has((error as DriverError).errno ?? 0)
 }
 
+/** true: a value that was made NULL to stop what is not to be written was refused. */
+export function isCountRefused(error: unknown): boolean {
+  return error instanceof StoreError && (error.cause as DriverError | undefined)?.errno === 1048
+}
+
 /** true: the table that a statement names is not there. */
 export function isMissingTable(error: unknown): boolean {
   return (error as DriverError).errno === NO_SUCH_TABLE

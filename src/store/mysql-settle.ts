@@ -87,15 +87,20 @@ export async function settleOneByOne(
   })
 }
 
+/** What settlements write of their messages. */
+export function settledMessages(settlements: readonly Settlement[]): SettledMessage[] {
+  return settlements
+    .filter((settlement) => settlement.outcome !== 'released')
+    .flatMap((settlement) => settlement.messages.map((message) => ({ settlement, message })))
+}
+
 async function write(
   query: Query,
   names: TableNames,
   settlements: readonly Settlement[],
   through: TakenThrough,
 ): Promise<void> {
-  const written = settlements
-    .filter((settlement) => settlement.outcome !== 'released')
-    .flatMap((settlement) => settlement.messages.map((message): SettledMessage => ({ settlement, message })))
+  const written = settledMessages(settlements)
   if (written.length > 0) await query(writeMessages(names, written))
   await stepQueue(query, names, settlements, through)
 }

@@ -142,8 +142,8 @@ function union(selects: ReadonlyArray<{ sql: string; keys?: readonly string[] }>
 }
 
 /**
- * The same where all rows were inserted for the claims just now: of them, the tokens are enough. They stand in the
- * clock's own row as its text, in the order of the keys.
+ * The same where most rows were inserted for the claims just now: of them, token and owner are enough. They stand in
+ * the clock's own row as its text, a line each, in the order of the keys.
  */
 export function findForNewRows(
   { sessions, messages, backlogs }: TableNames,
@@ -151,7 +151,8 @@ export function findForNewRows(
   messageKeys: readonly string[],
   directKeys: readonly string[],
 ): Statement {
-  const tokens = `(SELECT GROUP_CONCAT(fencing_token ORDER BY session_key) FROM ${sessions} FORCE INDEX (PRIMARY)
+  const tokens = `(SELECT GROUP_CONCAT(fencing_token, ' ', IFNULL(owner, '')
+    ORDER BY session_key SEPARATOR '\\n') FROM ${sessions} FORCE INDEX (PRIMARY)
     WHERE session_key IN (?))`
   return union([
     { sql: `SELECT 0, ${CLOCK}, NULL, NULL, NULL, ${tokens}`, keys: rowKeys },
@@ -263,22 +264,35 @@ const MESSAGE_COLUMNS =
 /** Under two sessions, somebody else may have completed it meanwhile; a failure takes nothing of that back. */
 const WRITES = `NOT (VALUES(status) <> 'completed' AND ${IS_HANDLED})`
 
-/** Writes the messages of settlements, each with the settlement it belongs to. */
-export function writeMessages({ messages }: TableNames, written: readonly SettledMessage[]): Statement {
+/**
+ * Writes the messages of settlements, each with the settlement it belongs to. `ifChanged`: refused, as `isCountRefused`
+ * tells, where the statement before it has changed another number of rows.
+ */
+export function writeMessages(
+  { messages }: TableNames,
+  written: readonly SettledMessage[],
+  ifChanged?: number,
+): Statement {
   // In a handler's transaction the session's time zone is the handler's own, and which of the two ends of a wait
   // is told matters to nobody here.
-  const row = '(?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6) + INTERVAL ? MICROSECOND)'
+  const rows = written.map(() => messageRow('?'))
+  // There is no other way to stop there: the first message has no provider then, which its column does not take.
+  if (ifChanged !== undefined) rows[0] = messageRow(`IF(ROW_COUNT() = ${ifChanged}, ?, NULL)`)
   // The owner is decided first, and what follows compares with it: assignments run from left to right
   // and see each other's new values.
   const others = ['status', 'provider', 'id_device', 'message_id', 'session_key', 'node_id', 'fencing_token']
   const kept = [...others, 'last_error', 'response', 'finished_at', 'expires_at']
   return {
-    sql: `INSERT INTO ${messages} (${MESSAGE_COLUMNS}) VALUES ${repeat(row, written.length)}
+    sql: `INSERT INTO ${messages} (${MESSAGE_COLUMNS}) VALUES ${rows.join(', ')}
       ON DUPLICATE KEY UPDATE owner = IF(${WRITES}, VALUES(owner), owner),
       attempts = IF(owner <=> VALUES(owner), attempts + 1, attempts),
       ${kept.map((column) => `${column} = IF(owner <=> VALUES(owner), VALUES(${column}), ${column})`).join(', ')}`,
     values: byKey(written, ({ message }) => message.key).flatMap(messageValues),
   }
+}
+
+function messageRow(provider: string): string {
+  return `(?, ${provider}, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6) + INTERVAL ? MICROSECOND)`
 }
 
 /** One message of a settlement. */

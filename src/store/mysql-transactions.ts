@@ -195,7 +195,6 @@ async function refuseCluster(name: string, driver: MysqlConnection): Promise<voi
 export function sourceBeside(pool: MysqlPool, { name }: Source): Source {
   return {
     name,
-    countsFoundRows: true,
     async connect(timeoutMs) {
       // A promise pool has the pool itself inside.
       const { config } = ('pool' in pool ? pool.pool : pool) as { config?: { connectionConfig?: object } }

@@ -25,7 +25,7 @@ export async function take(query: Query, names: TableNames, wanted: Take): Promi
     const owner = wanted.owners[index] as string
     return { owner, nodeId, parts, whole: true, staleAfterMs, tokenAbove, fromQueue: true }
   })
-  const verdicts = claims.length > 0 ? await claimBatch(query, names, claims, true) : []
+  const verdicts = claims.length > 0 ? await claimBatch(query, names, claims) : []
   const taken: Taken[] = []
   for (const [index, { row, attempts }] of waiting.entries()) {
     const verdict = verdicts[index]?.[0]

@@ -2,8 +2,17 @@
 
 import { connectWithinMs } from './limit.ts'
 import { readMigrations, requireApplied, requireTablePrefix } from './migrate.ts'
+import { claimAtOnce, settleAtOnce } from './mysql-at-once.ts'
 import { claimBatch } from './mysql-claim.ts'
-import { createLink, type MysqlPool, poolSource, type Query, type Source, urlSource } from './mysql-connection.ts'
+import {
+  createLink,
+  handlersSource,
+  type MysqlPool,
+  poolSource,
+  type Query,
+  type Source,
+  urlSource,
+} from './mysql-connection.ts'
 import { examine } from './mysql-examine.ts'
 import { cleanUp, countRows, listMessages, listSessions, look } from './mysql-inspect.ts'
 import { appliedVersions, applyMigrations } from './mysql-migrate.ts'
@@ -36,7 +45,7 @@ export type { MysqlCallbackPool, MysqlConnection, MysqlPool, MysqlPromisePool } 
  */
 export async function mysqlStore(source: string | MysqlPool, settings: StoreSettings): Promise<Store> {
   requireTablePrefix(settings.tablePrefix)
-  if (typeof source === 'string') return storeOn(await urlSource(source), await urlSource(source, {}), settings)
+  if (typeof source === 'string') return storeOn(await urlSource(source), await handlersSource(source), settings)
   const own = poolSource(source)
   return storeOn(own, sourceBeside(source, own), settings)
 }
@@ -57,10 +66,20 @@ function storeOn(source: Source, handlers: Source, { tablePrefix, timeoutMs }: S
     async checkSchema() {
       requireApplied('mysql', await migrations(), await askFor((query) => appliedVersions(query, names)))
     },
-    claim: (claims) => askFor((query) => claimBatch(query, names, claims, source.countsFoundRows)),
+    claim: (claims) =>
+      asking.use((session) =>
+        source.takesSeveral
+          ? claimAtOnce(session, names, claims)
+          : session.transaction((query) => claimBatch(query, names, claims)),
+      ),
     look: (messages) => askFor((query) => look(query, names, messages)),
     renew: (renewals) => holdBy((query) => renewBatch(query, names, renewals)),
-    settle: (settlements) => holdBy((query) => settleBatch(query, names, settlements)),
+    settle: (settlements) =>
+      holding.use((session) =>
+        source.takesSeveral
+          ? settleAtOnce(session, names, settlements)
+          : session.transaction((query) => settleBatch(query, names, settlements)),
+      ),
     release: (rowKeys, how = {}) => holdBy((query) => releaseBatch(query, names, rowKeys, how)),
     sessions: (filter) => askFor((query) => listSessions(query, names, filter)),
     messages: (filter) => askFor((query) => listMessages(query, names, filter)),

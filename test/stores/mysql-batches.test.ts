@@ -121,6 +121,29 @@ test('a row just taken for a completed message is given back, and only that one'
   expect(await store.sessions({ limit: 9 })).toMatchObject([{ key: 'row-fresh', owner: 'c' }])
 })
 
+test('where those with something against them cannot be judged, the others have what they got', async () => {
+  const done = part('row-done', 'done')
+  await store.settle([settlementOf('a', done, tokenOf(await claimOne(store, 'a', done)))])
+  const proxy = await startStoreProxy(mysqlUrl())
+  const behind = await world.open({ url: proxy.url })
+  await behind.look(addresses(['warm']))
+  let inserts = 0
+  proxy.decide = (text) => {
+    if (text.includes('INSERT')) inserts++
+    return inserts > 1 ? 'cut' : 'pass'
+  }
+  const claims = [claimOf('b', [part('row-done', 'done')]), claimOf('c', [part('row-fresh', 'fresh')])]
+  const error = await behind.claim(claims).catch((reason: unknown) => reason)
+  expect(error).toMatchObject({
+    kind: 'unreachable',
+    verdicts: [{ kind: 'unreachable', answerLost: true }, [{ outcome: 'acquired' }]],
+  })
+  proxy.decide = () => 'pass'
+  expect(await behind.claim(claims.slice(0, 1))).toMatchObject([[{ outcome: 'completed' }]])
+  expect(await store.sessions({ limit: 9 })).toMatchObject([{ key: 'row-fresh', owner: 'c' }])
+  await proxy.close()
+})
+
 test('rows that cross in two batches are taken in one order: no deadlock', async () => {
   const stores = [store, await world.open()]
   for (let round = 0; round < 150; round++) {
