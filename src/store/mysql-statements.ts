@@ -155,7 +155,8 @@ export function findForNewRows(
     ORDER BY session_key SEPARATOR '\\n') FROM ${sessions} FORCE INDEX (PRIMARY)
     WHERE session_key IN (?))`
   return union([
-    { sql: `SELECT 0, ${CLOCK}, NULL, NULL, NULL, ${tokens}`, keys: rowKeys },
+    // Named, since else the column's name is its text: with all the keys, and new to the driver each time.
+    { sql: `SELECT 0, ${CLOCK}, NULL, NULL, NULL, ${tokens} AS tokens`, keys: rowKeys },
     { sql: `SELECT ${known(messages)}`, keys: messageKeys },
     { sql: `SELECT ${waiting(backlogs)}`, keys: directKeys },
   ])
