@@ -8,9 +8,10 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Migration, pending } from './migrate.ts'
-import { createLink, type Link, type Query, type Source } from './mysql-connection.ts'
+import { createLink, type Link, type Query } from './mysql-connection.ts'
 import { isDoneAlready, isMissingTable } from './mysql-errors.ts'
 import { isGaleraNode } from './mysql-galera.ts'
+import type { Source } from './mysql-source.ts'
 import type { TableNames } from './mysql-statements.ts'
 import { integer } from './mysql-values.ts'
 import { StoreError } from './store.ts'

@@ -5,19 +5,11 @@
 import { type EventEmitter, once } from 'node:events'
 import type { Duplex } from 'node:stream'
 import { createTransactions, type HandlerConnection, type OpenTransactions } from './handler-transactions.ts'
-import {
-  createLink,
-  cut as cutConnection,
-  type Limits,
-  type MysqlConnection,
-  type MysqlPool,
-  requireUtf8,
-  type Source,
-  send,
-} from './mysql-connection.ts'
+import { createLink, cut as cutConnection, type Limits, requireUtf8, send } from './mysql-connection.ts'
 import { isAnswer, toStoreError } from './mysql-errors.ts'
 import { isGaleraNode } from './mysql-galera.ts'
 import { settleOneByOne } from './mysql-settle.ts'
+import type { MysqlConnection, MysqlPool, Source } from './mysql-source.ts'
 import { type Statement, sorted, type TableNames } from './mysql-statements.ts'
 import { integer, text } from './mysql-values.ts'
 import { StoreError } from './store.ts'

@@ -4,25 +4,18 @@ import { connectWithinMs } from './limit.ts'
 import { readMigrations, requireApplied, requireTablePrefix } from './migrate.ts'
 import { claimAtOnce, settleAtOnce } from './mysql-at-once.ts'
 import { claimBatch } from './mysql-claim.ts'
-import {
-  createLink,
-  handlersSource,
-  type MysqlPool,
-  poolSource,
-  type Query,
-  type Source,
-  urlSource,
-} from './mysql-connection.ts'
+import { createLink, type Query } from './mysql-connection.ts'
 import { examine } from './mysql-examine.ts'
 import { cleanUp, countRows, listMessages, listSessions, look } from './mysql-inspect.ts'
 import { appliedVersions, applyMigrations } from './mysql-migrate.ts'
 import { mysqlQueue } from './mysql-queue.ts'
 import { releaseBatch, renewBatch, settleBatch } from './mysql-settle.ts'
+import { handlersSource, type MysqlPool, poolSource, type Source, urlSource } from './mysql-source.ts'
 import { tableNames } from './mysql-statements.ts'
 import { mysqlTransactions, sourceBeside } from './mysql-transactions.ts'
 import type { Store, StoreSettings } from './store.ts'
 
-export type { MysqlCallbackPool, MysqlConnection, MysqlPool, MysqlPromisePool } from './mysql-connection.ts'
+export type { MysqlCallbackPool, MysqlConnection, MysqlPool, MysqlPromisePool } from './mysql-source.ts'
 
 /**
  * Opens the store. It connects when it is first asked something, and again after a loss.
