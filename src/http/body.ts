@@ -72,11 +72,13 @@ async function loadParsers(limitBytes: number): Promise<readonly Parser[]> {
 
 /** Nobody has read from the stream. A parser that found the body not to its taste may have left `{}` behind. */
 function isUnread(request: RequestLike): boolean {
-  return !request.readableDidRead && !request.readableEnded && !request.destroyed && isEmpty(request.body)
+  return isEmpty(request.body) && !request.readableDidRead && !request.readableEnded && !request.destroyed
 }
 
 function isEmpty(body: unknown): boolean {
-  return body === undefined || (typeof body === 'object' && body !== null && Object.keys(body).length === 0)
+  if (typeof body !== 'object' || body === null) return body === undefined
+  for (const _ in body) return false
+  return true
 }
 
 /** What `express.raw` and `express.text` have left is parsed for our own eyes; the handler keeps what it asked for. */

@@ -159,6 +159,26 @@ describe.each(expressVersions)('%s', (_, express) => {
       expect(await bot.hold.settled).toMatchObject({ status: 'failed', error: { message: 'no luck' } })
     })
 
+    it('an answer that somebody else ended before is no end of the handler', async () => {
+      const hold = holdOf([0])
+      const { lock } = lockThatGives(hold)
+      const begun = gate()
+      const app = express()
+      app.use(express.json(), (_req, res, next) => {
+        res.sendStatus(200)
+        next()
+      })
+      if (wrapped)
+        app.post(
+          '/',
+          withSessionLock(lock, () => begun.pass()),
+        )
+      else app.post('/', sessionLock(lock), () => begun.pass())
+      const url = await listen(app)
+      await Promise.all([post(url, ADA), begun.passed])
+      await pause(50)
+      expect(hold.result).toBeUndefined()
+    })
     it('waitUntil: too late is logged, and rejects into nobody’s face', async () => {
       const settled = gate()
       const said = gate()
