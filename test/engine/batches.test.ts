@@ -171,6 +171,22 @@ test('an answer that was lost stays lost, also where the repeat never arrives: w
   expect(results).toMatchObject([{ value: 'A' }, { reason: { message: 'down', answerLost: true } }])
 })
 
+test('an answer that was lost in a conflict is told, however the repeat fails', async () => {
+  const writes: Array<() => Promise<readonly string[]>> = [
+    async () => {
+      const verdicts = ['A', new StoreError('conflict', 'met another one', { answerLost: true })]
+      throw new StoreError('conflict', 'some failed', { verdicts })
+    },
+    async () => {
+      throw new StoreError('data', 'refused')
+    },
+  ]
+  const batches = batchesOf(() => (writes.shift() as () => Promise<readonly string[]>)())
+  const [a, b] = await Promise.allSettled(['a', 'b'].map((item) => batches.submit(item)))
+  expect(a).toMatchObject({ status: 'fulfilled', value: 'A' })
+  expect(b).toMatchObject({ status: 'rejected', reason: { kind: 'data', answerLost: true } })
+})
+
 test('an answer that was lost is told, whatever became of the repeat', async () => {
   const outcomes = [
     new StoreError('unreachable', 'cut off', { answerLost: true }),
