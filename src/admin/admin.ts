@@ -1,7 +1,7 @@
 /** The admin, whatever the framework: from a request to its answer. */
 import { readFileSync } from 'node:fs'
 import { engineOf } from '../engine/lock.ts'
-import { StoreError } from '../store/store.ts'
+import { reasonOf, StoreError } from '../store/store.ts'
 import { type AdminAnswer, type AdminRequest, json, problem, text } from './answer.ts'
 import { answered, createApi } from './api.ts'
 import { isOurs } from './authorize.ts'
@@ -61,7 +61,7 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
       return typeof who === 'string' ? await route(request, who) : who
     } catch (error) {
       if (error instanceof StoreError) {
-        const detail = `The store does not answer: ${error.message.replace(/^session-lock: /, '')}`
+        const detail = `The store does not answer: ${reasonOf(error)}`
         return problem(503, detail, { 'retry-after': '5' })
       }
       lock.log.error({ node: lock.options.nodeId, err: error }, 'failed to answer a request of the admin')
@@ -140,7 +140,7 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
       return livePage(contextAt(base), await heading(), sectionsOf(await view(), contextAt(base)), '')
     } catch (error) {
       if (!(error instanceof StoreError)) throw error
-      const down = `The store does not answer: ${error.message.replace(/^session-lock: /, '')}`
+      const down = `The store does not answer: ${reasonOf(error)}`
       return livePage(contextAt(base), { store: 'store down', version }, undefined, down)
     }
   }

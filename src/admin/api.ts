@@ -3,7 +3,7 @@ import { arch, platform } from 'node:process'
 import { examineStore } from '../engine/doctor.ts'
 import type { MessagesFilter, SessionsFilter } from '../engine/inspection.ts'
 import { engineOf, type SessionLock } from '../engine/lock.ts'
-import type { MessageStatus } from '../store/store.ts'
+import { MESSAGE_STATUSES } from '../store/store.ts'
 import { type AdminAnswer, json, problem } from './answer.ts'
 import type { Masking } from './masking.ts'
 import type { View } from './view.ts'
@@ -11,7 +11,6 @@ import type { View } from './view.ts'
 const MOST = 1000
 /** Handles are looked for among so many rows. */
 const ALL = 10_000
-const STATUSES: readonly string[] = ['queued', 'processing', 'completed', 'failed', 'dead']
 
 /** The part of a request that the API reads. */
 interface Asked {
@@ -158,16 +157,15 @@ function sessionsFilter(query: URLSearchParams): SessionsFilter {
 }
 
 function messagesFilter(query: URLSearchParams): MessagesFilter {
-  const status = query.get('status')
+  const asked = query.get('status')
+  const status = MESSAGE_STATUSES.find((one) => one === asked)
   const session = query.get('session')
   const since = query.get('since')
-  if (status !== null && !STATUSES.includes(status)) {
-    throw new AskedWrongly(`"status" must be one of ${STATUSES.join(', ')}`)
-  }
+  if (asked !== null && !status) throw new AskedWrongly(`"status" must be one of ${MESSAGE_STATUSES.join(', ')}`)
   if (since !== null && !/^\d+$/.test(since)) throw new AskedWrongly('"since" must be epoch milliseconds')
   return {
     limit: limitIn(query),
-    ...(status !== null && { status: status as MessageStatus }),
+    ...(status && { status }),
     ...(session !== null && { session }),
     ...(since !== null && { since: Number(since) }),
   }

@@ -1,4 +1,5 @@
 /** Keeps pages up to date: one reading of the store for all who look, and none while nobody does. */
+import { reasonOf } from '../store/store.ts'
 import type { Sink } from './answer.ts'
 import type { Sections } from './sections.ts'
 
@@ -27,8 +28,7 @@ export function createLive(read: () => Promise<Sections>, everyMs: number): Live
       const sections = await read()
       for (const watcher of watchers) watcher.show(sections)
     } catch (error) {
-      const text = error instanceof Error ? error.message.replace(/^session-lock: /, '') : String(error)
-      for (const watcher of watchers) watcher.tell('down', `The store does not answer: ${text}`)
+      for (const watcher of watchers) watcher.tell('down', `The store does not answer: ${reasonOf(error)}`)
     }
     if (watchers.size > 0 && !isStopped) {
       const took = performance.now() - begunAt

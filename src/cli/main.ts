@@ -3,6 +3,7 @@
 import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { OptionsError } from '../engine/errors.ts'
+import { reasonOf } from '../store/store.ts'
 import { benchCommand } from './bench.ts'
 import { cleanupCommand } from './cleanup.ts'
 import { type Command, type OptionValues, type Printed, UsageError } from './command.ts'
@@ -79,7 +80,7 @@ function parse(command: Command, args: readonly string[]): { values: OptionValue
     return { values: parsed.values as OptionValues, names: parsed.positionals }
   } catch (error) {
     // It goes on with advice about dashes, which would be a second line.
-    throw new UsageError(textOf(error).split('. ')[0])
+    throw new UsageError(reasonOf(error).split('. ')[0])
   }
 }
 
@@ -98,15 +99,9 @@ async function version(): Promise<string> {
 /** Says in one line what is wrong, and sets the exit code. */
 function fail(error: unknown): void {
   const isUsage = error instanceof UsageError || (error instanceof OptionsError && error.option === 'tablePrefix')
-  const text = textOf(error)
-    .replace(/^session-lock: /, '')
-    .replaceAll(/\s+/g, ' ')
+  const text = reasonOf(error).replaceAll(/\s+/g, ' ')
   console.error(`session-lock: ${text}${isUsage ? ' (see --help)' : ''}`)
   process.exitCode = isUsage ? 2 : 1
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }
 
 // Whoever reads may have read enough (`| head`).

@@ -1,13 +1,12 @@
 /** `session-lock messages` and `session-lock dead`: what was handled, and what became of it. */
 import type { MessagesFilter } from '../engine/inspection.ts'
-import type { MessageStatus } from '../store/store.ts'
+import { MESSAGE_STATUSES, type MessageStatus } from '../store/store.ts'
 import { asJson, type Command, type OptionValues, textOf, UsageError, wholeNumber } from './command.ts'
 import { durationOf } from './duration.ts'
 import { formatMessages } from './message-table.ts'
 import { STORE_HELP, STORE_OPTIONS, withLock } from './store.ts'
 
 const DEFAULT_LIMIT = 100
-const STATUSES: readonly MessageStatus[] = ['queued', 'processing', 'completed', 'failed', 'dead']
 
 const FILTER_HELP = `  --session TEXT        only those of this prospect, or of the session of this name
   --since TIME          only those in hand, or finished within so long: 30s, 5m, 2h, 1d
@@ -34,7 +33,7 @@ its session, the node that had it last, how often it was handled, and its last e
 
 Options:
 ${STORE_HELP}
-  --status STATUS       only ${STATUSES.join(', ')}
+  --status STATUS       only ${MESSAGE_STATUSES.join(', ')}
 ${FILTER_HELP}
 
 Examples:
@@ -82,7 +81,8 @@ async function listMessages(values: OptionValues, status: MessageStatus | undefi
 }
 
 function statusOf(value: string | boolean | undefined): MessageStatus | undefined {
-  const status = STATUSES.find((one) => one === value)
-  if (value !== undefined && status === undefined) throw new UsageError(`--status takes one of ${STATUSES.join(', ')}`)
+  const status = MESSAGE_STATUSES.find((one) => one === value)
+  if (value !== undefined && status === undefined)
+    throw new UsageError(`--status takes one of ${MESSAGE_STATUSES.join(', ')}`)
   return status
 }

@@ -1,6 +1,7 @@
 /** `session-lock migrate`: makes the tables, or says what there is to make. */
 import { type Dialect, readMigrations, SchemaError } from '../store/migrate.ts'
 import { openStore } from '../store/open.ts'
+import { reasonOf } from '../store/store.ts'
 import { asJson, type Command, type OptionValues, type Printed, UsageError } from './command.ts'
 import { STORE_HELP, STORE_OPTIONS, storeUrl, tablePrefix, withStore } from './store.ts'
 
@@ -66,7 +67,7 @@ async function checkTables(values: OptionValues): Promise<Printed> {
     return { text: values['json'] === true ? asJson({ upToDate: true }) : 'the tables are up to date', code: 0 }
   } catch (error) {
     if (!(error instanceof SchemaError)) throw error
-    const text = error.message.replace(/^session-lock: /, '')
+    const text = reasonOf(error)
     return { text: values['json'] === true ? asJson({ upToDate: false, text }) : text, code: 3 }
   }
 }

@@ -1,7 +1,7 @@
 /** What is wrong with a store, as the doctor tells it: the database itself, the tables, and what is in them. */
 import { type Finding, fault, ok, warning } from '../store/examine.ts'
 import { SchemaError } from '../store/migrate.ts'
-import { type Store, StoreError } from '../store/store.ts'
+import { reasonOf, type Store, StoreError } from '../store/store.ts'
 import { type SessionInfo, storeTime } from './inspection.ts'
 import type { SessionLock } from './lock.ts'
 
@@ -21,7 +21,7 @@ export async function examineStore(store: Store, lock: SessionLock, shown = asIt
     return [...findings, ...(await examineContents(lock, shown))]
   } catch (error) {
     if (!(error instanceof StoreError)) throw error
-    const text = error.message.replace(/^session-lock: /, '')
+    const text = reasonOf(error)
     if (error instanceof SchemaError)
       findings.push(fault('tables', text, 'Run "session-lock migrate", or deploy the release that fits them'))
     // Where a fault was found already, this is what it leads to.

@@ -4,7 +4,7 @@
  */
 import { ClosedError, KeyError } from '../engine/errors.ts'
 import type { HandshakeAnswer } from '../providers/provider.ts'
-import { StoreError } from '../store/store.ts'
+import { reasonOf, StoreError } from '../store/store.ts'
 import type { CapturedAnswer } from './replay.ts'
 
 /** An answer of ours, ready to be sent. */
@@ -170,14 +170,10 @@ export function refuse(
 
 /** The answer to an error of a claim; undefined for errors that are not for the provider to see. */
 export function refuseError(error: unknown): Answer | undefined {
+  // It names the field and what is wrong with it, never the value.
   if (error instanceof KeyError)
-    return refuse('invalid-key', { detail: `The delivery cannot be keyed: ${plain(error)}.` })
+    return refuse('invalid-key', { detail: `The delivery cannot be keyed: ${reasonOf(error)}.` })
   if (error instanceof ClosedError) return refuse('closing')
   if (error instanceof StoreError) return refuse('store-unavailable')
   return undefined
-}
-
-/** A KeyError names the field and what is wrong with it, never the value. */
-function plain(error: KeyError): string {
-  return error.message.replace(/^session-lock: /, '')
 }

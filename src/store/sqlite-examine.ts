@@ -5,7 +5,7 @@ import { examineIndexes, type Finding, fault, ok, warning } from './examine.ts'
 import { holdersOf, sentenceOf } from './file-holders.ts'
 import type { Migration } from './migrate.ts'
 import type { SqliteConnection } from './sqlite-driver.ts'
-import { StoreError } from './store.ts'
+import { reasonOf } from './store.ts'
 
 export async function examine(
   connection: SqliteConnection,
@@ -62,7 +62,7 @@ async function examineWriting(connection: SqliteConnection, path: string): Promi
 
 /** For a file that nobody else can use. */
 export function heldFinding(path: string, error: unknown): Finding {
-  const why = error instanceof StoreError ? error.message.replace(/^session-lock: /, '') : String(error)
+  const why = reasonOf(error)
   return fault('file', `${why}; ${sentenceOf(holdersOf(path))}`, 'End the process that holds it, or its transaction')
 }
 

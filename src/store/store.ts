@@ -206,7 +206,9 @@ export interface SessionRow {
   readonly strategy: Strategy
 }
 
-export type MessageStatus = 'queued' | 'processing' | 'completed' | 'failed' | 'dead'
+export type MessageStatus = (typeof MESSAGE_STATUSES)[number]
+
+export const MESSAGE_STATUSES = ['queued', 'processing', 'completed', 'failed', 'dead'] as const
 
 /** A row of the message table, as people see it. Times are epoch milliseconds by the store's clock. */
 export interface MessageRow {
@@ -377,4 +379,9 @@ export class StoreError extends Error {
     this.answerLost = options.answerLost ?? false
     this.verdicts = options.verdicts
   }
+}
+
+/** What an error says, without the package's name before it: for texts that name it already. */
+export function reasonOf(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).replace(/^session-lock: /, '')
 }
