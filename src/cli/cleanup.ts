@@ -8,7 +8,7 @@ export const cleanupCommand: Command = {
   help: `Usage: session-lock cleanup [options]
 
 Removes messages whose retention is over, and sessions that were abandoned by a node that crashed,
-a hundred rows at a time, with rests. The bot does the same by itself; this is for a table that
+a few rows at a time, with rests. The bot does the same by itself; this is for a table that
 grew while no bot ran. It never touches a live session, nor a queued message.
 
 Options:

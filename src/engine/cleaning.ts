@@ -3,8 +3,8 @@ import type { Claim, CleanupReport, Store } from '../store/store.ts'
 import { throughConflicts } from './conflicts.ts'
 import type { Engine } from './engine.ts'
 
-/** Rows removed in one call: nobody notices so few. */
-const BATCH = 100
+/** How many rows one call removes: as many as take about this long, in which whoever waits for them notices little. */
+const BATCH = { first: 50, least: 20, most: 500, takesMs: 4 }
 
 /** The row of the session table that a node holds while it cleans up. No session of a bot has such a key. */
 export const CLEANING_KEY = 'c:8:clean-up'
@@ -24,15 +24,24 @@ export async function cleanUp(
   rest: (forMs: number) => Promise<boolean>,
 ): Promise<Removed> {
   const removed = { messages: 0, sessions: 0 }
+  let limit = BATCH.first
   for (;;) {
     const begunAt = port.now()
-    const limits = { abandonedAfterMs: options.maxHoldMs, limit: BATCH }
+    const limits = { abandonedAfterMs: options.maxHoldMs, limit }
     const batch = await throughConflicts(port, options.storeTimeoutMs, () => store.cleanup(limits))
     removed.messages += batch.messages
     removed.sessions += batch.sessions
     if (!batch.more) return removed
-    if (!(await rest(port.now() - begunAt))) return removed
+    const tookMs = port.now() - begunAt
+    limit = nextLimit(limit, tookMs)
+    if (!(await rest(tookMs))) return removed
   }
+}
+
+/** Goes to the right number by steps: a single call may have waited for something else. */
+function nextLimit(limit: number, tookMs: number): number {
+  const factor = Math.min(Math.max(BATCH.takesMs / Math.max(tookMs, 1), 0.5), 2)
+  return Math.min(Math.max(Math.round(limit * factor), BATCH.least), BATCH.most)
 }
 
 /**

@@ -178,30 +178,28 @@ const IS_ABANDONED = 'expires_at <= NOW(6) - INTERVAL ? MICROSECOND'
  */
 export async function cleanUp(query: Query, names: TableNames, options: CleanupOptions): Promise<CleanupReport> {
   const { limit, abandonedAfterMs } = options
-  const old = await query({
-    sql: `SELECT session_key FROM ${names.sessions} WHERE ${IS_ABANDONED} ORDER BY expires_at LIMIT ?`,
-    values: [toMicros(abandonedAfterMs), limit],
+  const found = await query({
+    sql: `(SELECT 0 AS kind, session_key FROM ${names.sessions} WHERE ${IS_ABANDONED} ORDER BY expires_at LIMIT ?)
+      UNION ALL (SELECT 1, message_key FROM ${names.messages} WHERE ${IS_EXPIRED} ORDER BY expires_at LIMIT ?)`,
+    values: [toMicros(abandonedAfterMs), limit, limit],
   })
-  const sessions = await removeFound(query, old.rows, (keys) => deleteAbandonedSessions(names, keys, abandonedAfterMs))
+  const keysOf = (wanted: number) => found.rows.flatMap(([kind, key]) => (integer(kind) === wanted ? [text(key)] : []))
+  const [old, expired] = [keysOf(0), keysOf(1)]
+  const sessions = await removeFound(query, old, (keys) => deleteAbandonedSessions(names, keys, abandonedAfterMs))
+  if (old.length > 0) await query({ sql: 'COMMIT', values: [] })
+  const messages = await removeFound(query, expired, (keys) => deleteExpiredMessages(names, keys))
   await query({ sql: 'COMMIT', values: [] })
-  const expired = await query({
-    sql: `SELECT message_key FROM ${names.messages} WHERE ${IS_EXPIRED} ORDER BY expires_at LIMIT ?`,
-    values: [limit],
-  })
-  const messages = await removeFound(query, expired.rows, (keys) => deleteExpiredMessages(names, keys))
-  await query({ sql: 'COMMIT', values: [] })
-  const unused = await query(lockUnused(names, options))
-  await removeFound(query, unused.rows, (keys) => deleteLocks(names, keys))
-  return { sessions, messages, more: [old, expired, unused].some(({ rows }) => rows.length === limit) }
+  const unused = (await query(lockUnused(names, options))).rows.map(([key]) => text(key))
+  await removeFound(query, unused, (keys) => deleteLocks(names, keys))
+  return { sessions, messages, more: [old, expired, unused].some(({ length }) => length === limit) }
 }
 
 async function removeFound(
   query: Query,
-  rows: readonly Row[],
+  keys: readonly string[],
   statementFor: (keys: readonly string[]) => Statement,
 ): Promise<number> {
-  if (rows.length === 0) return 0
-  return (await query(statementFor(rows.map(([key]) => text(key))))).affectedRows
+  return keys.length === 0 ? 0 : (await query(statementFor(keys))).affectedRows
 }
 
 /** Locked rows are passed over, and these stay locked until they are deleted. Not the young ones: they are wanted. */
