@@ -56,19 +56,23 @@ export function keysOf(claims: readonly Claim[]): { rows: string[]; messages: st
   return keys
 }
 
-function readFound(answer: readonly Row[]) {
+/** `tokens`: as `findForNewRows` tells them. */
+export function readFound(answer: readonly Row[]) {
   const rows = new Map<string, RowFound>()
   const completed = new Map<string, CompletedMessage>()
   const queued = new Set<string>()
   let clock = 0
+  let tokens = ''
   for (const row of answer) {
     const kind = integer(row[FOUND.kind])
-    if (kind === 0) clock = integer(row[FOUND.clock])
-    else if (kind === 1) rows.set(text(row[FOUND.key]), rowFound(row))
+    if (kind === 0) {
+      clock = integer(row[FOUND.clock])
+      tokens = text(row[FOUND.text])
+    } else if (kind === 1) rows.set(text(row[FOUND.key]), rowFound(row))
     else if (kind === 3) queued.add(text(row[FOUND.key]))
     else completed.set(text(row[FOUND.key]), { key: text(row[FOUND.key]), response: row[FOUND.text] ?? null })
   }
-  return { rows, completed, queued, now: clock / 1000, tokenFloor: clock }
+  return { rows, completed, queued, now: clock / 1000, tokenFloor: clock, tokens }
 }
 
 /** From one row's stamp to the next one's is a moment, unless the insert waited for a lock in between. */
