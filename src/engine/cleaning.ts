@@ -4,7 +4,9 @@ import { throughConflicts } from './conflicts.ts'
 import type { Engine } from './engine.ts'
 
 /** How many rows one call removes: as many as take about this long, in which whoever waits for them notices little. */
-const BATCH = { first: 50, least: 20, most: 500, takesMs: 4 }
+const BATCH = { first: 50, least: 20, most: 500, takesMs: 2 }
+/** The rest after a batch, of what that took: so the database has most of its attention for the bots. */
+const RESTS = 3
 
 /** The row of the session table that a node holds while it cleans up. No session of a bot has such a key. */
 export const CLEANING_KEY = 'c:8:clean-up'
@@ -15,8 +17,7 @@ export type Removed = Omit<CleanupReport, 'more'>
 /**
  * Removes expired messages, and rows abandoned for longer than `maxHoldMs`.
  *
- * @param rest - called after each batch with how long it took: to rest for as long leaves the database half of its
- *   attention. It tells whether to go on.
+ * @param rest - called after each batch with how long to rest. It tells whether to go on.
  */
 export async function cleanUp(
   { port, options }: Engine,
@@ -34,7 +35,7 @@ export async function cleanUp(
     if (!batch.more) return removed
     const tookMs = port.now() - begunAt
     limit = nextLimit(limit, tookMs)
-    if (!(await rest(tookMs))) return removed
+    if (!(await rest(tookMs * RESTS))) return removed
   }
 }
 
