@@ -165,7 +165,7 @@ export async function countRows(buckets: Buckets): Promise<StoreStats> {
 export async function cleanUp(buckets: Buckets, { abandonedAfterMs, limit }: CleanupOptions): Promise<CleanupReport> {
   const removed = { messages: 0, sessions: 0 }
   const left = { messages: limit, sessions: limit }
-  for (let bucket = 0; bucket < buckets.count && left.messages > 0 && left.sessions > 0; bucket++) {
+  for (let bucket = 0; bucket < buckets.count; bucket++) {
     const values = [toMicros(abandonedAfterMs), left.sessions, left.messages]
     const [messages, sessions, found] = await buckets.in(bucket)('cleanup', values)
     removed.messages += integer(messages)
