@@ -72,13 +72,11 @@ async function loadParsers(limitBytes: number): Promise<readonly Parser[]> {
 
 /** Nobody has read from the stream. A parser that found the body not to its taste may have left `{}` behind. */
 function isUnread(request: RequestLike): boolean {
-  return isEmpty(request.body) && !request.readableDidRead && !request.readableEnded && !request.destroyed
+  return !request.readableDidRead && !request.readableEnded && !request.destroyed && isEmpty(request.body)
 }
 
 function isEmpty(body: unknown): boolean {
-  if (typeof body !== 'object' || body === null) return body === undefined
-  for (const _ in body) return false
-  return true
+  return body === undefined || (typeof body === 'object' && body !== null && Object.keys(body).length === 0)
 }
 
 /** What `express.raw` and `express.text` have left is parsed for our own eyes; the handler keeps what it asked for. */

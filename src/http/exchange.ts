@@ -37,12 +37,6 @@ export interface Exchange {
   capture(): void
   /** Has the handler begun to answer? */
   hasBegun(): boolean
-  /**
-   * How the handler has ended its answer, where it has: to look afterwards costs less than to be told. Only where
-   * `canLook`, asked before the handler runs; else {@link Exchange.onEnd} has to be called before.
-   */
-  look?(): HandlerEnd | undefined
-  readonly canLook?: boolean
   /** Calls back when the handler has ended its answer, which needs no client. */
   onEnd(ended: (end: HandlerEnd) => void): void
   /** Calls back when the client is gone, or at once where it is. */

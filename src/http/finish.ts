@@ -47,7 +47,6 @@ export function watchHandler(exchange: Exchange, input: HandlerRunInput): Handle
 class WatchedRun implements HandlerRun {
   readonly #exchange: Exchange
   readonly #input: HandlerRunInput
-  readonly #looks: boolean
   #pending = 0
   #isOver = false
   #isSettled = false
@@ -59,29 +58,13 @@ class WatchedRun implements HandlerRun {
   constructor(exchange: Exchange, input: HandlerRunInput) {
     this.#exchange = exchange
     this.#input = input
-    this.#looks = exchange.canLook === true
-    if (!this.#looks) this.#listen()
+    exchange.onEnd((end) => this.#ended(end))
     watchSoon(this)
   }
 
-  #listen(): void {
-    this.#exchange.onEnd((end) => {
-      this.#ended(end)
-      settleSoon(this)
-    })
-  }
-
-  /** Most handlers that acknowledge at once have ended by now, and nobody need listen to them, or for their clients. */
-  watch(): void {
-    if (this.#looks) {
-      const end = this.#exchange.look?.()
-      if (end) this.#ended(end)
-      else this.#listen()
-    }
-    if (this.#isOver) {
-      this.settleIfFinished()
-      return
-    }
+  /** Most handlers that acknowledge at once have ended by now, and nobody need listen for their clients. */
+  watchClient(): void {
+    if (this.#isOver) return
     this.#exchange.onDeserted(() => {
       // A connection also closes after a good end: a timer then would keep the whole request for `staleAfterMs`.
       if (!this.#isOver) this.#lookAgain(this.#exchange.hasBegun())
@@ -139,7 +122,7 @@ class WatchedRun implements HandlerRun {
     if (end.failure) this.fail(end.failure)
     if (this.#status === undefined) this.#captured = end.answer
     this.#status ??= end.status
-    this.#isOver = true
+    this.#over()
   }
 
   #over(): void {
@@ -181,7 +164,7 @@ class WatchedRun implements HandlerRun {
 
 const COMPLETED: HandlerResult = { status: 'completed' }
 
-const watchSoon = soon((run) => run.watch())
+const watchSoon = soon((run) => run.watchClient())
 /** Not at once: `res.sendStatus(200); req.sessionLock.waitUntil(work())` is how bots are written. */
 const settleSoon = soon((run) => run.settleIfFinished())
 

@@ -93,16 +93,6 @@ export class NodeExchange implements Exchange {
     this.#captured = captureAnswer(this.#response)
   }
 
-  /** Not an answer that is replaced, and not one that somebody else has ended before. */
-  get canLook(): boolean {
-    return !this.#captured && !this.#hasBegunUnseen && !this.#response.writableEnded
-  }
-
-  look(): HandlerEnd | undefined {
-    const response = this.#response
-    return response.writableEnded ? { status: response.statusCode } : undefined
-  }
-
   /**
    * Neither `finish` nor `close` will do: see `finish.ts`. So it is the call of `end` itself, or, where nothing
    * of the response is replaced, what Node emits from within that call, which costs less.
