@@ -1,5 +1,5 @@
 /**
- * The usual batch in one round trip: its statements and COMMIT go as one text. A claim is unusual where its row is
+ * The usual batch in one round trip, where the server is asked so: its statements and COMMIT go as one text. A claim is unusual where its row is
  * somebody else's or its message is handled; a settlement where its row is not simply there.
  */
 import type { Found } from './decide.ts'
@@ -34,7 +34,7 @@ import {
  * their own.
  */
 export async function claimAtOnce(
-  session: Session,
+  { atOnce, transaction }: Session,
   names: TableNames,
   claims: readonly Claim[],
 ): Promise<ClaimVerdict[]> {
@@ -42,9 +42,9 @@ export async function claimAtOnce(
   // Of several rows, one that is committed before the others are had would be held by somebody who waits.
   const isUsual =
     claims.length > 0 && claims.every(({ parts: [part], parts: { length } }) => length === 1 && part?.rows.length === 1)
-  if (!isUsual) return session.transaction((query) => claimBatch(query, names, claims))
+  if (!atOnce || !isUsual) return transaction((query) => claimBatch(query, names, claims))
   const keys = keysOf(claims)
-  const [, found] = await session.atOnce([
+  const [, found] = await atOnce([
     takeRows(names, wanted),
     findForNewRows(names, keys.rows, keys.messages, keys.direct),
   ])
@@ -52,8 +52,8 @@ export async function claimAtOnce(
   const others = claims.filter((claim) => !told.has(claim))
   const toGiveBack = [...told.values()].filter(({ verdict }) => verdict.outcome !== 'acquired').map(({ hold }) => hold)
   try {
-    if (toGiveBack.length > 0) await session.atOnce([deleteHeld(names, toGiveBack)])
-    const judged = others.length > 0 ? await session.transaction((query) => claimBatch(query, names, others)) : []
+    if (toGiveBack.length > 0) await atOnce([deleteHeld(names, toGiveBack)])
+    const judged = others.length > 0 ? await transaction((query) => claimBatch(query, names, others)) : []
     return claims.map((claim) => verdictIn(told, claim) ?? (judged.shift() as ClaimVerdict))
   } catch (error) {
     throw otherwise(error as StoreError, claims, told)
@@ -122,19 +122,19 @@ function otherwise(error: StoreError, claims: readonly Claim[], told: ReadonlyMa
 
 /** Ends the leases. The usual case is that all are held and nobody waits; else nothing has happened. */
 export async function settleAtOnce(
-  session: Session,
+  { atOnce, transaction }: Session,
   names: TableNames,
   settlements: readonly Settlement[],
 ): Promise<SettlementVerdict[]> {
   const written = settledMessages(settlements)
   const isUsual = written.length > 0 && settlements.every(({ step }) => !step)
-  if (!isUsual) return session.transaction((query) => settleBatch(query, names, settlements))
+  if (!atOnce || !isUsual) return transaction((query) => settleBatch(query, names, settlements))
   const holds = holdsOf(settlements)
   try {
-    await session.atOnce([deleteUncontended(names, holds), writeMessages(names, written, holds.length)])
+    await atOnce([deleteUncontended(names, holds), writeMessages(names, written, holds.length)])
     return settlements.map(() => 'settled')
   } catch (error) {
     if (!isCountRefused(error)) throw error
-    return session.transaction((query) => settleOneByOne(query, names, settlements))
+    return transaction((query) => settleOneByOne(query, names, settlements))
   }
 }

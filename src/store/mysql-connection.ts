@@ -28,9 +28,9 @@ export interface Session {
   transaction<Value>(work: (query: Query) => Promise<Value>): Promise<Value>
   /**
    * Runs statements and COMMIT as one text: one round trip, where each would be one. An error in one of them keeps
-   * those behind it from being run. Only where the source `takesSeveral`.
+   * those behind it from being run. Absent where the source does not take several, and on a Galera cluster.
    */
-  atOnce(statements: readonly Statement[]): Promise<readonly Answer[]>
+  readonly atOnce: ((statements: readonly Statement[]) => Promise<readonly Answer[]>) | undefined
 }
 
 /** One connection, used by one piece of work at a time. */
@@ -55,6 +55,7 @@ export interface Limits {
 /** Makes a link. It connects when it is first used. */
 export function createLink(source: Source, limits: Limits): Link {
   let connection: MysqlConnection | undefined
+  let takesSeveral = false
   let opening: Promise<MysqlConnection> | undefined
   let tail: Promise<unknown> = Promise.resolve()
   let closed = false
@@ -70,7 +71,9 @@ export function createLink(source: Source, limits: Limits): Link {
       if (connection === opened) discard()
     })
     try {
-      await withinLimit(limits.connectMs, prepare(opened, limits))
+      const { isGalera } = await withinLimit(limits.connectMs, prepare(opened, limits))
+      // Where a node undoes a transaction between two statements of one text, no answer to the others ever comes.
+      takesSeveral = source.takesSeveral === true && !isGalera
       if (closed) throw new StoreError('unreachable', 'session-lock: the store was closed while it connected')
     } catch (error) {
       cut(opened)
@@ -101,9 +104,12 @@ export function createLink(source: Source, limits: Limits): Link {
 
   function sessionOn(used: MysqlConnection, call: Call): Session {
     async function carryOut<Value>(work: () => Promise<Value>): Promise<Value> {
+      // What came before has ended with its loss.
+      if (connection !== used)
+        throw new StoreError('unreachable', `session-lock: the connection to ${source.name} is lost`)
       try {
         const value = await work()
-        call.phase = 'committed'
+        call.hasCommitted = true
         return value
       } catch (error) {
         if (!call.over) await undo(error)
@@ -113,18 +119,19 @@ export function createLink(source: Source, limits: Limits): Link {
     return {
       transaction: (work) =>
         carryOut(async () => {
-          call.isMore = call.phase === 'committed'
           call.phase = 'working'
           const value = await work((statement) => send(used, statement))
           call.phase = 'committing'
           await send(used, COMMIT)
           return value
         }),
-      atOnce: (statements) =>
-        carryOut(() => {
-          call.phase = 'committing'
-          return sendSeveral(used, [...statements, COMMIT])
-        }),
+      atOnce: takesSeveral
+        ? (statements) =>
+            carryOut(() => {
+              call.phase = 'committing'
+              return sendSeveral(used, [...statements, COMMIT])
+            })
+        : undefined,
     }
   }
 
@@ -137,7 +144,7 @@ export function createLink(source: Source, limits: Limits): Link {
 
   async function use<Value>(work: (session: Session) => Promise<Value>): Promise<Value> {
     if (closed) throw new StoreError('unreachable', `session-lock: the store ${source.name} is closed`)
-    const call: Call = { phase: 'waiting', isMore: false, over: false }
+    const call: Call = { phase: 'waiting', hasCommitted: false, over: false }
     const limit = startLimit(limits.callMs, () => {
       call.over = true
       if (call.phase !== 'waiting' && call.phase !== 'connecting') discard()
@@ -167,15 +174,15 @@ export function createLink(source: Source, limits: Limits): Link {
 
 /** How far a call has come when its time is over. */
 interface Call {
-  phase: 'waiting' | 'connecting' | 'working' | 'committing' | 'committed'
-  /** Was something committed before what it is at now? */
-  isMore: boolean
+  phase: 'waiting' | 'connecting' | 'working' | 'committing'
+  /** Has something of it been committed already? */
+  hasCommitted: boolean
   over: boolean
 }
 
 /** May something of it have been written, without anybody being told? */
-function isAnswerLost({ phase, isMore }: Pick<Call, 'phase' | 'isMore'>): boolean {
-  return phase === 'committing' || phase === 'committed' || isMore
+function isAnswerLost({ phase, hasCommitted }: Pick<Call, 'phase' | 'hasCommitted'>): boolean {
+  return phase === 'committing' || hasCommitted
 }
 
 const COMMIT: Statement = { sql: 'COMMIT', values: [] }
@@ -188,7 +195,10 @@ const MAX_LOCK_WAIT_MS = 30_000
  * Puts our settings on a connection, whatever the server's or the pool's own are. Without autocommit a
  * transaction needs no BEGIN of its own. Both lock waits end a little before the caller gives up.
  */
-async function prepare(connection: MysqlConnection, { callMs, statementMs }: Limits): Promise<void> {
+async function prepare(
+  connection: MysqlConnection,
+  { callMs, statementMs }: Limits,
+): Promise<{ readonly isGalera: boolean }> {
   const query: Query = (statement) => send(connection, statement)
   const variables = await readVariables(query, ['character_set_client', 'max_statement_time', 'max_execution_time'])
   requireUtf8(variables.get('character_set_client'))
@@ -206,10 +216,12 @@ async function prepare(connection: MysqlConnection, { callMs, statementMs }: Lim
   if (variables.has('max_statement_time')) settings.push(`max_statement_time = ${statementMs / 1000}`)
   if (variables.has('max_execution_time')) settings.push(`max_execution_time = ${Math.ceil(statementMs)}`)
   // Else a settlement through another node does not find the row that was claimed.
-  if (await isGaleraNode(query)) settings.push('wsrep_sync_wait = 7')
+  const isGalera = await isGaleraNode(query)
+  if (isGalera) settings.push('wsrep_sync_wait = 7')
   await query({ sql: 'SET NAMES utf8mb4', values: [] })
   await query({ sql: 'SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED', values: [] })
   await query({ sql: `SET ${settings.join(', ')}`, values: [] })
+  return { isGalera }
 }
 
 /** The driver writes its statements in this charset, which cannot be changed from here. */
@@ -254,14 +266,13 @@ export function cut(connection: MysqlConnection): void {
   core?.stream?.destroy?.()
 }
 
-function timedOut(store: string, timeoutMs: number, call: Pick<Call, 'phase' | 'isMore'>): StoreError {
+function timedOut(store: string, timeoutMs: number, call: Pick<Call, 'phase' | 'hasCommitted'>): StoreError {
   const what = {
     waiting: 'the calls before it took that long',
     connecting:
       'no connection was to be had (of a pool, session-lock needs two, and one more while it makes its tables)',
     working: 'the connection was given up, and with it the transaction',
     committing: 'whether the last transaction was written is not known',
-    committed: 'what was written was not told in time',
   }[call.phase]
   return new StoreError('unreachable', `session-lock: no answer from ${store} within ${timeoutMs} ms: ${what}`, {
     answerLost: isAnswerLost(call),
@@ -269,7 +280,9 @@ function timedOut(store: string, timeoutMs: number, call: Pick<Call, 'phase' | '
 }
 
 async function withinLimit<Value>(timeoutMs: number, work: Promise<Value>): Promise<Value> {
-  const limit = startLimit(timeoutMs, () => timedOut('the database', timeoutMs, { phase: 'connecting', isMore: false }))
+  const limit = startLimit(timeoutMs, () =>
+    timedOut('the database', timeoutMs, { phase: 'connecting', hasCommitted: false }),
+  )
   try {
     return await Promise.race([limit.passed, work])
   } finally {

@@ -3,13 +3,12 @@
 import { connectWithinMs } from './limit.ts'
 import { readMigrations, requireApplied, requireTablePrefix } from './migrate.ts'
 import { claimAtOnce, settleAtOnce } from './mysql-at-once.ts'
-import { claimBatch } from './mysql-claim.ts'
 import { createLink, type Query } from './mysql-connection.ts'
 import { examine } from './mysql-examine.ts'
 import { cleanUp, countRows, listMessages, listSessions, look } from './mysql-inspect.ts'
 import { appliedVersions, applyMigrations } from './mysql-migrate.ts'
 import { mysqlQueue } from './mysql-queue.ts'
-import { releaseBatch, renewBatch, settleBatch } from './mysql-settle.ts'
+import { releaseBatch, renewBatch } from './mysql-settle.ts'
 import { handlersSource, type MysqlPool, poolSource, type Source, urlSource } from './mysql-source.ts'
 import { tableNames } from './mysql-statements.ts'
 import { mysqlTransactions, sourceBeside } from './mysql-transactions.ts'
@@ -59,20 +58,10 @@ function storeOn(source: Source, handlers: Source, { tablePrefix, timeoutMs }: S
     async checkSchema() {
       requireApplied('mysql', await migrations(), await askFor((query) => appliedVersions(query, names)))
     },
-    claim: (claims) =>
-      asking.use((session) =>
-        source.takesSeveral
-          ? claimAtOnce(session, names, claims)
-          : session.transaction((query) => claimBatch(query, names, claims)),
-      ),
+    claim: (claims) => asking.use((session) => claimAtOnce(session, names, claims)),
     look: (messages) => askFor((query) => look(query, names, messages)),
     renew: (renewals) => holdBy((query) => renewBatch(query, names, renewals)),
-    settle: (settlements) =>
-      holding.use((session) =>
-        source.takesSeveral
-          ? settleAtOnce(session, names, settlements)
-          : session.transaction((query) => settleBatch(query, names, settlements)),
-      ),
+    settle: (settlements) => holding.use((session) => settleAtOnce(session, names, settlements)),
     release: (rowKeys, how = {}) => holdBy((query) => releaseBatch(query, names, rowKeys, how)),
     sessions: (filter) => askFor((query) => listSessions(query, names, filter)),
     messages: (filter) => askFor((query) => listMessages(query, names, filter)),

@@ -166,11 +166,28 @@ test('a node that is out of its cluster says what to do, and the next connection
   await connection?.query('SET GLOBAL wsrep_reject_queries = ALL')
   await expect(claimOne(store, 'a', part('row'))).rejects.toMatchObject({
     kind: 'unreachable',
+    answerLost: false,
     message: expect.stringMatching(/out of its Galera cluster.*Synced/),
   })
   proxy.target = urls[1] ?? ''
   expect(tokenOf(await claimOne(store, 'a', part('row')))).toBeGreaterThan(0)
   await connection?.query('SET GLOBAL wsrep_reject_queries = NONE')
+  await store.close()
+  await proxy.close()
+})
+
+test('a node is asked statement by statement: one that undoes a transaction within a text would leave it unanswered', async () => {
+  const proxy = await startStoreProxy(urls[0] ?? '')
+  const store = await mysqlStore(proxy.url, { tablePrefix: newPrefix(), timeoutMs: 5000 })
+  await store.migrate()
+  const texts: string[] = []
+  proxy.decide = (text) => {
+    texts.push(text)
+    return 'pass'
+  }
+  expect(tokenOf(await claimOne(store, 'a', part('row', 'message')))).toBeGreaterThan(0)
+  expect(texts.filter((text) => text.includes('INSERT'))).toHaveLength(1)
+  expect(texts.filter((text) => text.includes('INSERT') && text.includes('COMMIT'))).toEqual([])
   await store.close()
   await proxy.close()
 })
