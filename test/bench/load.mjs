@@ -67,10 +67,18 @@ function startPhase(until, deliveries) {
   }
 }
 
-/** One delivery at a time. */
+/** What no bot answers but with 404. */
+const GREETING = 'GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n'
+
+/**
+ * One delivery at a time. Ready once the bot has answered on it: a busy process accepts one new connection each time
+ * around its loop, so that the last of many would wait for most of the measurement.
+ */
 async function openConnection(port, onAnswer) {
   const socket = connect({ port, host: '127.0.0.1', noDelay: true })
   await once(socket, 'connect')
+  socket.write(GREETING)
+  await once(socket, 'data')
   let received = ''
   let sentAt = 0
   let answered
