@@ -23,8 +23,7 @@ import {
   heldRows,
   isCompleted,
   lineKeys,
-  linesOf,
-  NONE,
+  newTurn,
   noteCompleted,
   openPart,
   positions,
@@ -33,14 +32,23 @@ import {
   reasonSaid,
   type Said,
   type Turn,
+  whenAborted,
   withheldOf,
   withhold,
   worst,
 } from './turn.ts'
 
+/** How long whoever claims waits. */
+export interface Patience {
+  readonly lockWaitMs: number
+  /** Where the store has not answered by then, the claim is refused rather than waited for. */
+  readonly answerWithinMs?: number | undefined
+  /** Rejects with its reason once it aborts. */
+  readonly signal?: AbortSignal | undefined
+}
+
 export interface Claims {
-  /** `answerWithinMs`: where the store has not answered by then, the claim is refused rather than waited for. */
-  claim(delivery: Delivery, lockWaitMs: number, answerWithinMs?: number): Promise<DeliveryOutcome>
+  claim(delivery: Delivery, patience: Patience): Promise<DeliveryOutcome>
   /** Refuses everybody who waits, and all who come; those who hold go on. */
   stop(): void
   /** Resolves when nothing is in hand any more, and the store has answered every claim. */
@@ -67,23 +75,20 @@ export function createClaims(engine: Engine): Claims {
   let stopped = false
   let largestToken = 0
 
-  function claim(delivery: Delivery, lockWaitMs: number, answerWithinMs?: number): Promise<DeliveryOutcome> {
+  function claim(delivery: Delivery, patience: Patience): Promise<DeliveryOutcome> {
     // Before the alias is asked: the provider's patience does not begin after it.
     const enteredAt = port.now()
-    if (!options.alias) return enter(delivery, enteredAt, lockWaitMs, answerWithinMs)
-    return withAliases(delivery, options.alias).then((named) => enter(named, enteredAt, lockWaitMs, answerWithinMs))
+    if (!options.alias) return enter(delivery, enteredAt, patience)
+    return withAliases(delivery, options.alias).then((named) => enter(named, enteredAt, patience))
   }
 
   /** Rejects with what this throws. */
-  function enter(
-    delivery: Delivery,
-    enteredAt: number,
-    lockWaitMs: number,
-    answerWithinMs: number | undefined,
-  ): Promise<DeliveryOutcome> {
+  function enter(delivery: Delivery, enteredAt: number, patience: Patience): Promise<DeliveryOutcome> {
+    const { lockWaitMs, answerWithinMs, signal } = patience
     return new Promise((resolve, reject) => {
       const plan = planDelivery(delivery, options.scope)
       if (stopped) throw new ClosedError()
+      signal?.throwIfAborted()
       if (plan.parts.length === 0) {
         resolve({ outcome: 'unkeyed' })
         return
@@ -91,34 +96,22 @@ export function createClaims(engine: Engine): Claims {
       refuseReentry(plan)
       const completed = remembered.of(plan)
       const parts = completed.size === 0 ? plan.parts : plan.parts.filter((part) => !isCompleted(completed, part))
-      const turn: Turn = {
-        plan,
-        parts,
-        keys: linesOf(parts),
-        state: 'waiting',
-        completed,
-        withheld: NONE,
-        owner: port.randomId(),
-        enteredAt,
-        deadlineAt: enteredAt + lockWaitMs,
-        timer: undefined,
-        giveUp: undefined,
-        final: false,
-        request: undefined,
-        sentAt: 0,
-        leasesLeft: 0,
-        transaction: undefined,
-        whenAnswered: undefined,
-        resolve,
-        reject,
-      }
+      const times = { enteredAt, deadlineAt: enteredAt + lockWaitMs }
+      const turn = newTurn({ plan, parts, completed, owner: port.randomId(), ...times, resolve, reject })
       if (parts.length === 0) {
         finishWithout(turn)
         return
       }
       if (answerWithinMs !== undefined) turn.giveUp = port.after(answerWithinMs, () => abandon(turn))
+      if (signal) turn.stopListening = whenAborted(signal, (reason) => cancel(turn, reason))
       if (!lines.enter(turn)) wait(turn)
     })
+  }
+
+  /** Who asked wants it no longer. What the store grants after all is given back. */
+  function cancel(turn: Turn, reason: unknown): void {
+    leaveAll(turn)
+    turn.reject(reason)
   }
 
   /** The provider waits no longer, and the store still has not answered: what it grants after all is given back. */
@@ -352,6 +345,7 @@ export function createClaims(engine: Engine): Claims {
   function stopWaiting(turn: Turn): void {
     turn.timer?.cancel()
     turn.giveUp?.cancel()
+    turn.stopListening?.()
     waiting.delete(turn)
   }
 

@@ -52,6 +52,8 @@ export interface SessionLock<Tx = TransactionClient | undefined> extends Inspect
    *   return answer(lease.signal)
    * })
    * if (result.status === 'busy') retryIn(result.retryAfterMs)
+   * @example
+   * await lock.run({ session: 'nightly' }, report, { lockWaitMs: 600_000, signal: AbortSignal.timeout(60_000) })
    */
   run<Value>(
     key: RunKey,
@@ -81,6 +83,11 @@ export interface WaitOptions {
    * waited for, and what it gets after all is given back. For providers with a deadline.
    */
   readonly answerWithinMs?: number | undefined
+  /**
+   * Once it aborts, the claim waits no longer and rejects with the signal's reason; what the store grants it after all
+   * is given back. It changes nothing for a handler that runs: what stops that is the signal of its lease.
+   */
+  readonly signal?: AbortSignal | undefined
 }
 
 /**
@@ -168,9 +175,10 @@ export function createLock(options: SessionLockOptions, port: Port = nodePort): 
     options: resolved,
     log: resolved.logger,
     run,
-    claim(delivery, { lockWaitMs = resolved.lockWaitMs, answerWithinMs } = {}) {
-      if (!engine.tracing) return claims.claim(delivery, lockWaitMs, answerWithinMs)
-      return engine.tracing.claim(delivery.provider, () => claims.claim(delivery, lockWaitMs, answerWithinMs))
+    claim(delivery, { lockWaitMs = resolved.lockWaitMs, answerWithinMs, signal } = {}) {
+      const patience = { lockWaitMs, answerWithinMs, signal }
+      if (!engine.tracing) return claims.claim(delivery, patience)
+      return engine.tracing.claim(delivery.provider, () => claims.claim(delivery, patience))
     },
     counts: claims.counts,
     ready: async () => void (await engine.store()),

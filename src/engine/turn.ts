@@ -29,6 +29,8 @@ export interface Turn extends Waiter {
   timer: Timer | undefined
   /** When the provider waits no longer for any answer. */
   giveUp: Timer | undefined
+  /** Whoever asked may want it no longer, until it is had. */
+  stopListening: (() => void) | undefined
   /** Time is up: what is free is taken, nothing is waited for. */
   final: boolean
   /** What the store is being asked, or was asked last, and since when. */
@@ -41,6 +43,41 @@ export interface Turn extends Waiter {
   whenAnswered: (() => void) | undefined
   readonly resolve: (outcome: DeliveryOutcome) => void
   readonly reject: (error: unknown) => void
+}
+
+/** A turn that has not begun. */
+export function newTurn(
+  known: Pick<Turn, 'plan' | 'parts' | 'completed' | 'owner' | 'enteredAt' | 'deadlineAt' | 'resolve' | 'reject'>,
+): Turn {
+  return {
+    plan: known.plan,
+    parts: known.parts,
+    keys: linesOf(known.parts),
+    state: 'waiting',
+    completed: known.completed,
+    withheld: NONE,
+    owner: known.owner,
+    enteredAt: known.enteredAt,
+    deadlineAt: known.deadlineAt,
+    timer: undefined,
+    giveUp: undefined,
+    stopListening: undefined,
+    final: false,
+    request: undefined,
+    sentAt: 0,
+    leasesLeft: 0,
+    transaction: undefined,
+    whenAnswered: undefined,
+    resolve: known.resolve,
+    reject: known.reject,
+  }
+}
+
+/** Calls back once the signal aborts; the function returned ends that. */
+export function whenAborted(signal: AbortSignal, aborted: (reason: unknown) => void): () => void {
+  const listener = (): void => aborted(signal.reason)
+  signal.addEventListener('abort', listener, { once: true })
+  return () => signal.removeEventListener('abort', listener)
 }
 
 /** A refused message is worth sending again after this long. */

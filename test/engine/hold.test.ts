@@ -19,7 +19,7 @@ async function holdUnder(options: SessionLockOptions) {
     },
   }
   const claims = createClaims(createEngine(resolveOptions({ store: memoryStore(), logger: false, ...options }, port)))
-  const outcome = await claims.claim({ provider: 'generic', messages: [{ id: 'm1' }] }, 0)
+  const outcome = await claims.claim({ provider: 'generic', messages: [{ id: 'm1' }] }, { lockWaitMs: 0 })
   if (outcome.outcome !== 'acquired') throw new Error(outcome.outcome)
   return {
     hold: outcome.hold,

@@ -6,7 +6,7 @@ import express from 'express'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { createSessionLock, type SessionLock, type SessionLockOptions, sessionLock } from '../../src/index.ts'
 import { openStore } from '../../src/store/open.ts'
-import { listen, whatsapp } from '../http/bot.ts'
+import { gate, listen, whatsapp } from '../http/bot.ts'
 import { countedUrls } from '../stores/connection-counts.ts'
 import { type CountedStore, countCalls } from '../stores/counted-store.ts'
 import { sharedStores } from '../stores/shared-stores.ts'
@@ -46,14 +46,6 @@ async function countedLock(
   return { ...counted, lock }
 }
 
-function gate() {
-  let open: () => void = () => undefined
-  const opened = new Promise<void>((resolve) => {
-    open = resolve
-  })
-  return { opened, open }
-}
-
 const waiting = async (lock: SessionLock) => (await lock.stats()).node.waiting
 
 describe.each(sharedStores)('$name', ({ name, url, forget }) => {
@@ -61,11 +53,11 @@ describe.each(sharedStores)('$name', ({ name, url, forget }) => {
 
   test('10 000 simultaneous duplicates of one message: two calls of the store, and none later', async () => {
     const { lock, calls } = await countedLock(url())
-    const { opened, open } = gate()
+    const { passed, pass } = gate()
     const key = { messageId: 'm1', prospect: 'p' }
-    const results = Promise.all(Array.from({ length: DUPLICATES }, () => lock.run(key, () => opened)))
+    const results = Promise.all(Array.from({ length: DUPLICATES }, () => lock.run(key, () => passed)))
     await expect.poll(() => waiting(lock), { timeout: 30_000 }).toBe(DUPLICATES - 1)
-    open()
+    pass()
     const statuses = (await results).map(({ status }) => status)
     expect(statuses.filter((status) => status === 'processed')).toHaveLength(1)
     expect(statuses.filter((status) => status === 'duplicate')).toHaveLength(DUPLICATES - 1)
@@ -99,8 +91,8 @@ describe.each(sharedStores)('$name', ({ name, url, forget }) => {
     const place = counted?.url ?? url()
     const { lock, calls, items } = await countedLock(place)
     const { lock: holder } = await countedLock(place, { listen: false })
-    const { opened, open } = gate()
-    const holding = holder.run({ session: 'wanted' }, () => opened)
+    const { passed, pass } = gate()
+    const holding = holder.run({ session: 'wanted' }, () => passed)
     await expect.poll(() => holder.sessions(), { timeout: 10_000 }).toHaveLength(1)
 
     const order: number[] = []
@@ -118,7 +110,7 @@ describe.each(sharedStores)('$name', ({ name, url, forget }) => {
     // A completed duplicate must not wait for long: each message was looked at once, many in one call.
     expect(items.look).toBeLessThan(WAITERS)
     expect(calls.look).toBeLessThanOrEqual(WAITERS / 100)
-    open()
+    pass()
     await holding
     let isOver = false
     const connections = counted && most(counted.count, () => isOver)
