@@ -1,11 +1,9 @@
-/** Looking inside, and cleaning up: reads without locks, and the statements for what is seldom written. */
+/** Looking inside: reads without locks. And what forced releases lock and mark. */
 import type { Query, Row } from './mysql-connection.ts'
-import { IS_HANDLED, micros, type Statement, sorted, type TableNames, toMicros } from './mysql-statements.ts'
+import { IS_HANDLED, micros, type Statement, sorted, type TableNames } from './mysql-statements.ts'
 import { integer, integerOrNull, milliseconds, millisecondsOrNull, text, textOrNull } from './mysql-values.ts'
 import { decodeMessageKeys } from './rows.ts'
 import type {
-  CleanupOptions,
-  CleanupReport,
   CompletedMessage,
   MessageAddress,
   MessageFilter,
@@ -164,77 +162,5 @@ export async function countRows(query: Query, names: TableNames): Promise<StoreS
     staleSessions: nodes.reduce((sum, node) => sum + node.stale, 0),
     messages,
     nodes,
-  }
-}
-
-// `NOW` here: it can use the index, and that it may be behind only spares a row until the next time.
-const IS_EXPIRED = `expires_at <= NOW(6) AND status NOT IN ('queued', 'processing')`
-const IS_ABANDONED = 'expires_at <= NOW(6) - INTERVAL ? MICROSECOND'
-
-/**
- * Removes abandoned rows and expired messages: found without locks, then deleted by key if that still
- * holds. A transaction for each, so that locks of one are not held during the other. And rows that nobody
- * has locked: whoever wants one again makes it again.
- */
-export async function cleanUp(query: Query, names: TableNames, options: CleanupOptions): Promise<CleanupReport> {
-  const { limit, abandonedAfterMs } = options
-  const found = await query({
-    sql: `(SELECT 0 AS kind, session_key FROM ${names.sessions} WHERE ${IS_ABANDONED} ORDER BY expires_at LIMIT ?)
-      UNION ALL (SELECT 1, message_key FROM ${names.messages} WHERE ${IS_EXPIRED} ORDER BY expires_at LIMIT ?)`,
-    values: [toMicros(abandonedAfterMs), limit, limit],
-  })
-  const keysOf = (wanted: number) => found.rows.flatMap(([kind, key]) => (integer(kind) === wanted ? [text(key)] : []))
-  const [old, expired] = [keysOf(0), keysOf(1)]
-  const sessions = await removeFound(query, old, (keys) => deleteAbandonedSessions(names, keys, abandonedAfterMs))
-  if (old.length > 0) await query({ sql: 'COMMIT', values: [] })
-  const messages = await removeFound(query, expired, (keys) => deleteExpiredMessages(names, keys))
-  await query({ sql: 'COMMIT', values: [] })
-  const unused = (await query(lockUnused(names, options))).rows.map(([key]) => text(key))
-  await removeFound(query, unused, (keys) => deleteLocks(names, keys))
-  return { sessions, messages, more: [old, expired, unused].some(({ length }) => length === limit) }
-}
-
-async function removeFound(
-  query: Query,
-  keys: readonly string[],
-  statementFor: (keys: readonly string[]) => Statement,
-): Promise<number> {
-  return keys.length === 0 ? 0 : (await query(statementFor(keys))).affectedRows
-}
-
-/** Locked rows are passed over, and these stay locked until they are deleted. Not the young ones: they are wanted. */
-export function lockUnused({ locks }: TableNames, { limit, abandonedAfterMs }: CleanupOptions): Statement {
-  return {
-    sql: `SELECT session_key FROM ${locks} FORCE INDEX (${locks}_age)
-      WHERE created_at <= UTC_TIMESTAMP(6) - INTERVAL ? MICROSECOND ORDER BY created_at LIMIT ? FOR UPDATE SKIP LOCKED`,
-    values: [toMicros(abandonedAfterMs), limit],
-  }
-}
-
-/** Removes rows to be locked, which must be locked. */
-export function deleteLocks({ locks }: TableNames, keys: readonly string[]): Statement {
-  return {
-    sql: `DELETE unused FROM ${locks} AS unused FORCE INDEX (PRIMARY) WHERE session_key IN (?) AND created_at IS NOT NULL`,
-    values: [sorted(keys)],
-  }
-}
-
-/** With the condition repeated: a row may have been renewed since it was found. */
-export function deleteExpiredMessages({ messages }: TableNames, keys: readonly string[]): Statement {
-  return {
-    sql: `DELETE old FROM ${messages} AS old FORCE INDEX (PRIMARY) WHERE message_key IN (?) AND ${IS_EXPIRED}`,
-    values: [sorted(keys)],
-  }
-}
-
-/** With the condition repeated: a row may have been renewed since it was found. */
-export function deleteAbandonedSessions(
-  { sessions }: TableNames,
-  keys: readonly string[],
-  abandonedAfterMs: number,
-): Statement {
-  return {
-    sql: `DELETE old FROM ${sessions} AS old FORCE INDEX (PRIMARY) WHERE session_key IN (?) AND ${IS_ABANDONED}`,
-    values: [sorted(keys), toMicros(abandonedAfterMs)],
   }
 }

@@ -3,9 +3,10 @@
 import { connectWithinMs } from './limit.ts'
 import { readMigrations, requireApplied, requireTablePrefix } from './migrate.ts'
 import { claimAtOnce, settleAtOnce } from './mysql-at-once.ts'
+import { createCleanUp } from './mysql-cleanup.ts'
 import { createLink, type Query } from './mysql-connection.ts'
 import { examine } from './mysql-examine.ts'
-import { cleanUp, countRows, listMessages, listSessions, look } from './mysql-inspect.ts'
+import { countRows, listMessages, listSessions, look } from './mysql-inspect.ts'
 import { appliedVersions, applyMigrations } from './mysql-migrate.ts'
 import { mysqlQueue } from './mysql-queue.ts'
 import { releaseBatch, renewBatch } from './mysql-settle.ts'
@@ -48,6 +49,7 @@ function storeOn(source: Source, handlers: Source, { tablePrefix, timeoutMs }: S
   const limits = { callMs: timeoutMs, connectMs: connectWithinMs(timeoutMs), statementMs: timeoutMs }
   const asking = createLink(source, limits)
   const holding = createLink(source, limits)
+  const cleanUp = createCleanUp(names)
   const transactions = mysqlTransactions(handlers, names, limits)
   const askFor = <Value>(work: (query: Query) => Promise<Value>) => asking.transaction(work)
   const holdBy = <Value>(work: (query: Query) => Promise<Value>) => holding.transaction(work)
@@ -66,7 +68,7 @@ function storeOn(source: Source, handlers: Source, { tablePrefix, timeoutMs }: S
     sessions: (filter) => askFor((query) => listSessions(query, names, filter)),
     messages: (filter) => askFor((query) => listMessages(query, names, filter)),
     stats: () => askFor((query) => countRows(query, names)),
-    cleanup: (options) => holdBy((query) => cleanUp(query, names, options)),
+    cleanup: (options) => holdBy((query) => cleanUp(query, options)),
     examine: async () => examine(askFor, await migrations()),
     queue: mysqlQueue(names, askFor, holdBy),
     transactions,

@@ -46,6 +46,8 @@ export interface SqliteConnection {
    * Rejects with a {@link StoreError}; then nothing was written, unless it says `answerLost`.
    */
   write<Value>(work: () => Value): Promise<Value>
+  /** The same for what may be undone by a power failure: the disk is not waited for. */
+  writeLoosely<Value>(work: () => Value): Promise<Value>
   close(): void
 }
 
@@ -103,6 +105,18 @@ function connectionOver(database: SqliteDatabase, settings: StoreSettings, isOur
     }
   }
 
+  /** With a write-ahead log, what is written later and synced takes this along. */
+  function withoutSyncing<Value>(work: () => Value): Value {
+    if (!isOurs) return work()
+    const { synchronous } = database.prepare('PRAGMA synchronous').get() as SqliteRow
+    database.exec('PRAGMA synchronous = NORMAL')
+    try {
+      return work()
+    } finally {
+      database.exec(`PRAGMA synchronous = ${synchronous}`)
+    }
+  }
+
   async function untilNotBusy<Value>(work: () => Value): Promise<Value> {
     const giveUpAt = performance.now() + settings.timeoutMs
     for (let tries = 1; ; tries++) {
@@ -124,6 +138,7 @@ function connectionOver(database: SqliteDatabase, settings: StoreSettings, isOur
     exec: (sql) => void database.exec(sql),
     read: (work) => untilNotBusy(work),
     write: (work) => untilNotBusy(() => inTransaction(database, work)),
+    writeLoosely: (work) => untilNotBusy(() => withoutSyncing(() => inTransaction(database, work))),
     close() {
       if (isClosed) return
       isClosed = true

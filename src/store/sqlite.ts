@@ -63,7 +63,7 @@ export async function sqliteStore(source: string | SqliteDatabase, settings: Sto
     sessions: (filter) => read((now) => tables.listSessions(filter, now).map((row) => toSessionRow(row, now))),
     messages: (filter) => read(() => tables.listMessages(filter).map(toMessageRow)),
     stats: () => read((now) => tables.count(now)),
-    cleanup: (options) => write((now) => cleanUp(tables, options, now)),
+    cleanup: (options) => connection.writeLoosely(() => cleanUp(tables, options, Date.now())),
     ...(typeof path === 'string' &&
       !connection.inMemory && {
         examine: async () => examine(connection, path, await readMigrations('sqlite', settings.tablePrefix)),

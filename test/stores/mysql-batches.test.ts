@@ -1,12 +1,8 @@
 /** The rules of a batch on MySQL and MariaDB: each of these fails without its rule. */
 import type { RowDataPacket } from 'mysql2/promise'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import {
-  deleteAbandonedSessions,
-  deleteExpiredMessages,
-  lockSessions,
-  markReleased,
-} from '../../src/store/mysql-inspect.ts'
+import { deleteAbandonedSessions, deleteExpiredMessages } from '../../src/store/mysql-cleanup.ts'
+import { lockSessions, markReleased } from '../../src/store/mysql-inspect.ts'
 import {
   deleteHeld,
   findForClaims,
