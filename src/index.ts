@@ -13,6 +13,7 @@ export type {
 } from './engine/delivery.ts'
 export { ClosedError, KeyError, LeaseLostError, type Loss, OptionsError, ReentryError } from './engine/errors.ts'
 export type { ClaimEvent, EventName, Listener, LockEvents, StoreCall } from './engine/events.ts'
+export type { Blocker } from './engine/in-the-way.ts'
 export type { Found, Inspection, LockStats, MessagesFilter, SessionInfo, SessionsFilter } from './engine/inspection.ts'
 export type { Lease } from './engine/lease.ts'
 export { createSessionLock, type RunResult, type SessionLock, type WaitOptions } from './engine/lock.ts'

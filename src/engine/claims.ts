@@ -11,10 +11,11 @@ import { ClosedError, ReentryError } from './errors.ts'
 import { giveBack } from './give-back.ts'
 import type { Acquired } from './held-lease.ts'
 import { createHold, createHoldOfNothing, type HoldKeeper } from './hold.ts'
+import { type Blocker, blockerKnown, blockerSaid, reasonKnown } from './in-the-way.ts'
 import { createLines } from './lines.ts'
 import { createLockFirst } from './lock-first.ts'
 import { createLooks } from './looks.ts'
-import { type Plan, type PlannedPart, planDelivery } from './plan.ts'
+import { type Plan, planDelivery } from './plan.ts'
 import { createRemembered } from './remembered.ts'
 import { createReport, type OutcomeCounts } from './report.ts'
 import { runningNow } from './running.ts'
@@ -219,7 +220,7 @@ export function createClaims(engine: Engine): Claims {
     const timeIsUp = port.now() >= turn.deadlineAt
     if (stopped || turn.final || (timeIsUp && turn.parts.length === 1)) {
       for (const answer of answers) if (answer.said.outcome === 'held') withhold(turn, answer.part, reasonSaid(answer))
-      refuse(turn, worst(turn.withheld.values()))
+      refuse(turn, worst(turn.withheld.values()), blockerSaid(answers))
       return
     }
     dropCompleted(lines, turn)
@@ -235,23 +236,13 @@ export function createClaims(engine: Engine): Claims {
     // if that were under its owner.
     turn.owner = port.randomId()
     const free = new Set(turn.parts.filter((part) => lineKeys(part).every(lines.isFree)))
-    for (const part of turn.parts) if (!free.has(part)) withhold(turn, part, reasonKnown(turn, part))
+    for (const part of turn.parts) if (!free.has(part)) withhold(turn, part, reasonKnown(lines, turn, part))
     if (free.size === 0) refuse(turn, worst(turn.withheld.values()))
     else {
       keepParts(lines, turn, [...free])
       // Leaving a line lets others go, who may take what was free a moment ago.
       if (!lines.startIfFree(turn)) finalize(turn)
     }
-  }
-
-  /** What this process knows of a part that it cannot have now. */
-  function reasonKnown(turn: Turn, part: PlannedPart): Reason {
-    for (const message of part.messages) {
-      const other = lines.current(message.key)
-      if (other && other !== turn) return 'in_flight'
-      for (const row of part.rows) if (lines.elsewhere(row.key)?.messageKeys.includes(message.key)) return 'in_flight'
-    }
-    return 'busy'
   }
 
   function acquire(turn: Turn, answers: readonly Said[]): void {
@@ -322,15 +313,19 @@ export function createClaims(engine: Engine): Claims {
     turn.resolve({ outcome: 'duplicate', of: 'completed', response: first?.response ?? null })
   }
 
-  function refuse(turn: Turn, reason: Reason): void {
+  function refuse(turn: Turn, reason: Reason, blocker: Blocker | null = blockerOf(turn)): void {
     leaveAll(turn)
     if (reason === 'in_flight') {
       report.duplicate(turn, 'in_flight')
       turn.resolve({ outcome: 'duplicate', of: 'in_flight', retryAfterMs: RETRY_AFTER_MS })
     } else {
-      report.busy(turn)
+      report.busy(turn, blocker)
       turn.resolve({ outcome: 'busy', retryAfterMs: RETRY_AFTER_MS })
     }
+  }
+
+  function blockerOf(turn: Turn): Blocker | null {
+    return blockerKnown(lines, turn, turn.plan.parts, { nodeId: options.nodeId, now: port.now() })
   }
 
   function failed(turn: Turn, error: unknown): void {

@@ -2,6 +2,7 @@
 import { EventEmitter } from 'node:events'
 import type { StoreErrorKind } from '../store/store.ts'
 import type { Loss } from './errors.ts'
+import type { Blocker } from './in-the-way.ts'
 
 /** What every event about a claim says. Prospects and message ids are as they came, unmasked. */
 export interface ClaimEvent {
@@ -22,8 +23,8 @@ export interface LockEvents {
   acquired: ClaimEvent & { readonly fencingToken: number; readonly waitedMs: number }
   /** A message was refused because it is handled already, or in somebody's hands. */
   duplicate: ClaimEvent & { readonly of: 'completed' | 'in_flight'; readonly waitedMs: number }
-  /** A message was refused because another message holds its session. */
-  busy: ClaimEvent & { readonly waitedMs: number }
+  /** A message was refused because another message holds its session: `heldBy`, where that is known. */
+  busy: ClaimEvent & { readonly waitedMs: number; readonly heldBy: Blocker | null }
   /** A stale lease was taken over; comes before `acquired`. `ageMs`: since its last sign of life. */
   takeover: ClaimEvent & { readonly fromNodeId: string | null; readonly ageMs: number; readonly fencingToken: number }
   /** A lease ended and its messages are completed. */

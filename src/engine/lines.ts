@@ -17,6 +17,7 @@ export interface Waiter {
 
 /** What the store said of a row that another process holds. */
 export interface HeldElsewhere {
+  readonly nodeId: string | null
   readonly owner: string | null
   readonly messageKeys: readonly string[]
   readonly heldForMs: number

@@ -1,5 +1,6 @@
 /** What is logged: one line an outcome, with fields that can be searched, and never a message's text. */
 import type { Logger } from 'pino'
+import type { Blocker } from './in-the-way.ts'
 import type { ResolvedOptions } from './options.ts'
 
 /** The parts of a claim that every line names. */
@@ -16,7 +17,7 @@ export interface Log {
   takeover(subject: LogSubject, from: { nodeId: string | null; silentForMs: number }, waitedMs: number): void
   duplicate(subject: LogSubject, of: 'completed' | 'in_flight', waitedMs: number): void
   /** `isTry`: unlike others of its lock it did not wait at all, and only asked whether the session is free. */
-  busy(subject: LogSubject, waitedMs: number, isTry: boolean): void
+  busy(subject: LogSubject, waitedMs: number, heldBy: Blocker | null, isTry: boolean): void
   released(subject: LogSubject, heldMs: number): void
   failed(subject: LogSubject, heldMs: number, error: unknown): void
   lost(subject: LogSubject, loss: string): void
@@ -52,8 +53,10 @@ export function createLog(options: ResolvedOptions): Log {
     duplicate(subject, of, waitedMs) {
       logger.info({ ...fields(subject), of, waitedMs: round(waitedMs) }, 'already locked — BLOCKING DUPLICATE')
     },
-    busy(subject, waitedMs, isTry) {
-      logger[isTry ? 'debug' : 'info']({ ...fields(subject), waitedMs: round(waitedMs) }, 'session busy')
+    busy(subject, waitedMs, heldBy, isTry) {
+      const holder = heldBy && { heldBy: heldBy.nodeId, holder: heldBy.owner, heldForMs: round(heldBy.heldForMs) }
+      const details = { ...fields(subject), waitedMs: round(waitedMs), ...holder }
+      logger[isTry ? 'debug' : 'info'](details, 'session busy')
     },
     released(subject, heldMs) {
       logger.debug({ ...fields(subject), heldMs: round(heldMs) }, 'released')

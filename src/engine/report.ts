@@ -2,6 +2,7 @@
 import type { PartVerdict } from '../store/store.ts'
 import type { Engine } from './engine.ts'
 import type { ClaimEvent } from './events.ts'
+import type { Blocker } from './in-the-way.ts'
 import type { LogSubject } from './log.ts'
 import type { PlannedPart } from './plan.ts'
 import type { Turn } from './turn.ts'
@@ -19,7 +20,7 @@ export interface Report {
   readonly counts: OutcomeCounts
   acquired(turn: Turn, part: PlannedPart, said: PartVerdict & { outcome: 'acquired' }): void
   duplicate(turn: Turn, of: 'completed' | 'in_flight'): void
-  busy(turn: Turn): void
+  busy(turn: Turn, blocker: Blocker | null): void
   /** The store could not be asked. */
   failed(turn: Turn, error: unknown): void
   unprotected(turn: Turn, error: unknown): void
@@ -66,12 +67,15 @@ export function createReport(engine: Engine): Report {
       log.duplicate(subjectOf(turn, turn.plan.parts), of, waitedMs)
       if (events.isHeard('duplicate')) events.emit('duplicate', { ...eventOf(turn, turn.plan.parts), of, waitedMs })
     },
-    busy(turn) {
+    busy(turn, blocker) {
       const waitedMs = port.now() - turn.enteredAt
+      const subject = subjectOf(turn, turn.plan.parts)
+      const isTry = turn.deadlineAt === turn.enteredAt && options.lockWaitMs > 0
+      const heldBy = blocker && { nodeId: blocker.nodeId, owner: blocker.owner, heldForMs: blocker.heldForMs }
       counts.busy += 1
       meters.claimed('busy', turn.plan.provider, waitedMs)
-      log.busy(subjectOf(turn, turn.plan.parts), waitedMs, turn.deadlineAt === turn.enteredAt && options.lockWaitMs > 0)
-      if (events.isHeard('busy')) events.emit('busy', { ...eventOf(turn, turn.plan.parts), waitedMs })
+      log.busy(subject, waitedMs, heldBy, isTry)
+      if (events.isHeard('busy')) events.emit('busy', { ...eventOf(turn, turn.plan.parts), waitedMs, heldBy })
     },
     failed(turn, error) {
       engine.storeFailed('claim', error, subjectOf(turn, turn.plan.parts))

@@ -176,8 +176,7 @@ export function heldRows(answers: readonly Said[]): Map<string, HeldElsewhere> {
   const rows = new Map<string, HeldElsewhere>()
   for (const { part, said } of answers) {
     if (said.outcome !== 'held') continue
-    const { owner, messageKeys, heldForMs } = said.holder
-    for (const row of part.rows) rows.set(row.key, { owner, messageKeys, heldForMs, remainingMs: said.remainingMs })
+    for (const row of part.rows) rows.set(row.key, { ...said.holder, remainingMs: said.remainingMs })
   }
   return rows
 }

@@ -38,6 +38,7 @@ function world() {
 }
 
 const heldBy = (owner: string, { heldForMs = 0, remainingMs = 30_000 } = {}): HeldElsewhere => ({
+  nodeId: 'elsewhere',
   owner,
   messageKeys: [],
   heldForMs,

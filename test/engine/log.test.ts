@@ -56,6 +56,31 @@ test('the log has one line an outcome, at its level, and says whose', async () =
   expect(lines[7]).toMatchObject({ from: 'crashed', ageMs: expect.any(Number) })
 })
 
+test('who is refused as busy learns in whose hands the session is', async () => {
+  const lines: Line[] = []
+  const store = memoryStore()
+  const lock = createSessionLock({ store, logger: linesOf(lines), nodeId: 'here', lockWaitMs: 1 })
+  const other = createSessionLock({ store, logger: false, nodeId: 'there' })
+  onTestFinished(async () => void (await Promise.all([lock.close(), other.close()])))
+  const told: unknown[] = []
+  lock.on('busy', ({ heldBy }) => told.push(heldBy))
+  for (const [holder, nodeId] of [
+    [lock, 'here'],
+    [other, 'there'],
+  ] as const) {
+    const held = await holder.claim({ provider: 'generic', messages: [{ id: `held ${nodeId}`, prospect: 'ada' }] })
+    if (held.outcome !== 'acquired') throw new Error('not acquired')
+    const heldBy = { nodeId, owner: held.hold.leases[0]?.owner, heldForMs: expect.any(Number) }
+    for (const lockWaitMs of [20, 0]) {
+      await lock.run({ messageId: `wanted ${nodeId}`, prospect: 'ada' }, () => 1, { lockWaitMs })
+      expect(told.pop()).toEqual(heldBy)
+      const line = lines.findLast(({ msg }) => msg === 'session busy')
+      expect(line).toMatchObject({ heldBy: nodeId, holder: heldBy.owner, heldForMs: expect.any(Number) })
+    }
+    await held.hold.settle({ status: 'completed' })
+  }
+})
+
 test('numbers are masked on request, whatever went wrong', async () => {
   const lines: Line[] = []
   const logger = linesOf(lines)
