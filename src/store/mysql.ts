@@ -3,7 +3,7 @@
 import { connectWithinMs } from './limit.ts'
 import { readMigrations, requireApplied, requireTablePrefix } from './migrate.ts'
 import { claimAtOnce, settleAtOnce } from './mysql-at-once.ts'
-import { createCleanUp } from './mysql-cleanup.ts'
+import { mysqlCleanUp } from './mysql-cleanup.ts'
 import { createLink, type Query } from './mysql-connection.ts'
 import { examine } from './mysql-examine.ts'
 import { countRows, listMessages, listSessions, look } from './mysql-inspect.ts'
@@ -49,7 +49,7 @@ function storeOn(source: Source, handlers: Source, { tablePrefix, timeoutMs }: S
   const limits = { callMs: timeoutMs, connectMs: connectWithinMs(timeoutMs), statementMs: timeoutMs }
   const asking = createLink(source, limits)
   const holding = createLink(source, limits)
-  const cleanUp = createCleanUp(names)
+  const cleanUp = mysqlCleanUp(names)
   const transactions = mysqlTransactions(handlers, names, limits)
   const askFor = <Value>(work: (query: Query) => Promise<Value>) => asking.transaction(work)
   const holdBy = <Value>(work: (query: Query) => Promise<Value>) => holding.transaction(work)

@@ -1,10 +1,8 @@
-/** Looking inside, and cleaning up: reads without locks, and the statements for what is seldom written. */
+/** Looking inside: reads without locks. */
 import type { Query } from './postgres-connection.ts'
-import { bytes, milliseconds, millisecondsOrNull, type Names, toMicros } from './postgres-values.ts'
+import { bytes, milliseconds, millisecondsOrNull, type Names } from './postgres-values.ts'
 import { decodeMessageKeys } from './rows.ts'
 import type {
-  CleanupOptions,
-  CleanupReport,
   CompletedMessage,
   MessageAddress,
   MessageFilter,
@@ -165,29 +163,4 @@ export async function countRows(query: Query, names: Names): Promise<StoreStats>
     messages,
     nodes,
   }
-}
-
-/**
- * Removes abandoned rows and expired messages, each in a transaction of its own, by key, with the condition
- * repeated: a row may have been renewed since it was found. What somebody has locked is left for the next time.
- */
-export async function cleanUp(query: Query, names: Names, options: CleanupOptions): Promise<CleanupReport> {
-  const { limit, abandonedAfterMs } = options
-  const isAbandoned = `expires_at <= now() - $2::bigint * interval '1 microsecond'`
-  const isExpired = `expires_at <= now() AND status NOT IN ('queued', 'processing')`
-  const sessions = await query({
-    sql: deletion(names.sessions, 'session_key', isAbandoned),
-    values: [limit, toMicros(abandonedAfterMs)],
-  })
-  const messages = await query({ sql: deletion(names.messages, 'message_key', isExpired), values: [limit] })
-  const removed = { sessions: Number(sessions[0]?.[0]), messages: Number(messages[0]?.[0]) }
-  return { ...removed, more: removed.sessions === limit || removed.messages === limit }
-}
-
-function deletion(table: string, key: string, condition: string): string {
-  return `WITH gone AS (
-      DELETE FROM ${table} WHERE ${condition} AND ${key} = ANY (ARRAY(
-        SELECT ${key} FROM ${table} WHERE ${condition} ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
-      )) RETURNING 1
-    ) SELECT count(*) FROM gone`
 }

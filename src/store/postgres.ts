@@ -3,9 +3,10 @@
 import { connectWithinMs } from './limit.ts'
 import { readMigrations, requireApplied, requireTablePrefix } from './migrate.ts'
 import { claimBatch } from './postgres-claim.ts'
+import { postgresCleanUp } from './postgres-cleanup.ts'
 import { createLink, type PostgresPool, poolSource, type Query, type Source, urlSource } from './postgres-connection.ts'
 import { examine } from './postgres-examine.ts'
-import { cleanUp, countRows, listMessages, listSessions, look } from './postgres-inspect.ts'
+import { countRows, listMessages, listSessions, look } from './postgres-inspect.ts'
 import { type Listener, listenForReleases } from './postgres-listen.ts'
 import { appliedVersions, migrateTables } from './postgres-migrate.ts'
 import { postgresQueue } from './postgres-queue.ts'
@@ -56,6 +57,7 @@ function storeOn(source: Source, handlers: Source, { tablePrefix, timeoutMs }: S
   const askFor = <Value>(work: (query: Query) => Promise<Value>) => asking.call(work)
   const holdBy = <Value>(work: (query: Query) => Promise<Value>) => holding.call(work)
   const working = createLink(source, limits)
+  const cleanUp = postgresCleanUp(names)
   const transactions = postgresTransactions(handlers, names, limits, lockWaitMs)
   let listener: Listener | undefined
   return {
@@ -74,7 +76,7 @@ function storeOn(source: Source, handlers: Source, { tablePrefix, timeoutMs }: S
     sessions: (filter) => askFor((query) => listSessions(query, names, filter)),
     messages: (filter) => askFor((query) => listMessages(query, names, filter)),
     stats: () => askFor((query) => countRows(query, names)),
-    cleanup: (options) => holdBy((query) => cleanUp(query, names, options)),
+    cleanup: (options) => holdBy((query) => cleanUp(query, options)),
     examine: async () => {
       const migrations = await readMigrations('postgres', tablePrefix)
       return examine((sql, values = []) => askFor((query) => query({ sql, values })), tablePrefix, migrations)

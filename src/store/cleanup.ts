@@ -1,0 +1,48 @@
+/** What a clean-up has found and not removed yet, kept from one call to the next. */
+import type { CleanupOptions, CleanupReport } from './store.ts'
+
+/**
+ * So many rows are found at once, for the calls that follow: what was deleted stands in the index until the server
+ * purges it, and every search has to pass it.
+ */
+const FOUND_AT_ONCE = 2000
+
+/** How a store finds and removes. Whether a row is still to go is asked again as it is removed. */
+export interface Cleaning<Query> {
+  /** Keys of rows that are to go, at most so many of each table. */
+  find(query: Query, options: CleanupOptions): Promise<{ sessions: readonly string[]; messages: readonly string[] }>
+  /** Each tells how many it removed. Not called without keys. */
+  removeSessions(query: Query, keys: readonly string[], abandonedAfterMs: number): Promise<number>
+  removeMessages(query: Query, keys: readonly string[]): Promise<number>
+  /** What else is to go, each time that rows are found. True: there may be more of it. */
+  removeOthers?(query: Query, options: CleanupOptions): Promise<boolean>
+}
+
+/** Removes one batch. */
+export type CleanUp<Query> = (query: Query, options: CleanupOptions) => Promise<CleanupReport>
+
+export function createCleanUp<Query>(cleaning: Cleaning<Query>): CleanUp<Query> {
+  let sessions: readonly string[] = []
+  let messages: readonly string[] = []
+  let mayFindMore = false
+
+  async function find(query: Query, options: CleanupOptions): Promise<void> {
+    const most = Math.max(options.limit, FOUND_AT_ONCE)
+    const found = await cleaning.find(query, { ...options, limit: most })
+    sessions = found.sessions
+    messages = found.messages
+    const isMoreOfOthers = (await cleaning.removeOthers?.(query, options)) ?? false
+    mayFindMore = sessions.length === most || messages.length === most || isMoreOfOthers
+  }
+
+  return async (query, options) => {
+    if (sessions.length + messages.length === 0) await find(query, options)
+    const [old, past] = [sessions.slice(0, options.limit), messages.slice(0, options.limit)]
+    const removed = { sessions: 0, messages: 0 }
+    if (old.length > 0) removed.sessions = await cleaning.removeSessions(query, old, options.abandonedAfterMs)
+    sessions = sessions.slice(old.length)
+    if (past.length > 0) removed.messages = await cleaning.removeMessages(query, past)
+    messages = messages.slice(past.length)
+    return { ...removed, more: mayFindMore || sessions.length + messages.length > 0 }
+  }
+}
