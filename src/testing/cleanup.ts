@@ -37,6 +37,19 @@ export const cleanupChecks: readonly Check[] = [
     },
   },
   {
+    promise: 'a message that is completed anew between two batches of a clean-up stays',
+    run: async ({ open }) => {
+      const store = await open()
+      const keys = ['m1', 'm2']
+      for (const key of keys) await complete(store, key, { retentionMs: 1 })
+      for (const key of keys) await untilForgotten(store, key)
+      await store.cleanup({ abandonedAfterMs: 0, limit: 1 })
+      for (const key of keys) await complete(store, key)
+      await store.cleanup(EVERYTHING)
+      for (const key of keys) assert.equal((await ask(store, part(['A'], [key]))).outcome, 'completed')
+    },
+  },
+  {
     promise: 'a clean-up removes rows that are stale for longer than asked, and never a live one',
     run: async ({ open }) => {
       const store = await open()
