@@ -313,7 +313,7 @@ export function createClaims(engine: Engine): Claims {
     turn.resolve({ outcome: 'duplicate', of: 'completed', response: first?.response ?? null })
   }
 
-  function refuse(turn: Turn, reason: Reason, blocker: Blocker | null = blockerOf(turn)): void {
+  function refuse(turn: Turn, reason: Reason, blocker = reason === 'busy' ? blockerOf(turn) : null): void {
     leaveAll(turn)
     if (reason === 'in_flight') {
       report.duplicate(turn, 'in_flight')

@@ -24,25 +24,24 @@ export type CleanUp<Query> = (query: Query, options: CleanupOptions) => Promise<
 export function createCleanUp<Query>(cleaning: Cleaning<Query>): CleanUp<Query> {
   let sessions: readonly string[] = []
   let messages: readonly string[] = []
-  let mayFindMore = false
 
-  async function find(query: Query, options: CleanupOptions): Promise<void> {
-    const most = Math.max(options.limit, FOUND_AT_ONCE)
-    const found = await cleaning.find(query, { ...options, limit: most })
+  /** Is there more of what is not found by key? */
+  async function find(query: Query, options: CleanupOptions): Promise<boolean> {
+    const found = await cleaning.find(query, { ...options, limit: Math.max(options.limit, FOUND_AT_ONCE) })
     sessions = found.sessions
     messages = found.messages
-    const isMoreOfOthers = (await cleaning.removeOthers?.(query, options)) ?? false
-    mayFindMore = sessions.length === most || messages.length === most || isMoreOfOthers
+    return (await cleaning.removeOthers?.(query, options)) ?? false
   }
 
   return async (query, options) => {
-    if (sessions.length + messages.length === 0) await find(query, options)
+    const isMoreOfOthers = sessions.length + messages.length === 0 && (await find(query, options))
     const [old, past] = [sessions.slice(0, options.limit), messages.slice(0, options.limit)]
     const removed = { sessions: 0, messages: 0 }
     if (old.length > 0) removed.sessions = await cleaning.removeSessions(query, old, options.abandonedAfterMs)
     sessions = sessions.slice(old.length)
     if (past.length > 0) removed.messages = await cleaning.removeMessages(query, past)
     messages = messages.slice(past.length)
-    return { ...removed, more: mayFindMore || sessions.length + messages.length > 0 }
+    // These may have been found long ago, by a clean-up that was ended: only a search that finds nothing is the end.
+    return { ...removed, more: isMoreOfOthers || old.length + past.length > 0 }
   }
 }
