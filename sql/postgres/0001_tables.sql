@@ -19,12 +19,12 @@ CREATE TABLE IF NOT EXISTS session_lock_migrations (
 -- and deletes a row here. For the same reason it is vacuumed by the number of dead rows alone: the table
 -- is small, and a share of it would be reached all the time or never.
 CREATE TABLE IF NOT EXISTS session_lock_sessions (
-  session_key bytea NOT NULL PRIMARY KEY CHECK (octet_length(session_key) <= 255),
-  id_prospect text CHECK (char_length(id_prospect) <= 512),
-  id_device text CHECK (char_length(id_device) <= 512),
+  session_key bytea NOT NULL PRIMARY KEY,
+  id_prospect varchar(512),
+  id_device varchar(512),
   -- One claim's own random id. NULL after a forced release.
-  owner text CHECK (char_length(owner) <= 64),
-  node_id text NOT NULL CHECK (char_length(node_id) <= 512),
+  owner varchar(64),
+  node_id varchar(512) NOT NULL,
   -- The keys of the messages in hand, as a JSON array.
   message_ids text NOT NULL,
   -- Grows from one lease of a session to the next.
@@ -42,20 +42,21 @@ CREATE TABLE IF NOT EXISTS session_lock_sessions (
 
 -- What has happened.
 CREATE TABLE IF NOT EXISTS session_lock_messages (
-  message_key bytea NOT NULL PRIMARY KEY CHECK (octet_length(message_key) <= 255),
-  provider text NOT NULL CHECK (char_length(provider) <= 512),
-  id_device text CHECK (char_length(id_device) <= 512),
-  message_id text NOT NULL CHECK (char_length(message_id) <= 512),
+  message_key bytea NOT NULL PRIMARY KEY,
+  provider varchar(512) NOT NULL,
+  id_device varchar(512),
+  message_id varchar(512) NOT NULL,
   session_key bytea,
-  status text NOT NULL CONSTRAINT session_lock_messages_status
-    CHECK (status IN ('queued', 'processing', 'completed', 'failed', 'dead')),
+  -- queued, processing, completed, failed or dead. No CHECK says so, and none anything else here: the server would read
+  -- its text again for each row that is written.
+  status varchar(12) NOT NULL,
   -- Who handled it last.
-  owner text CHECK (char_length(owner) <= 64),
-  node_id text CHECK (char_length(node_id) <= 512),
+  owner varchar(64),
+  node_id varchar(512),
   fencing_token bigint,
   -- How often it was handled to an end.
   attempts integer NOT NULL DEFAULT 0,
-  last_error text CHECK (char_length(last_error) <= 1000),
+  last_error varchar(1000),
   -- The stored answer.
   response bytea,
   payload bytea,
@@ -80,9 +81,9 @@ CREATE INDEX IF NOT EXISTS session_lock_messages_expiry ON session_lock_messages
 -- messages, so that no message is left without a worker coming for it. Vacuumed as the sessions are, and for the
 -- same reason.
 CREATE TABLE IF NOT EXISTS session_lock_backlogs (
-  session_key bytea NOT NULL PRIMARY KEY CHECK (octet_length(session_key) <= 255),
-  id_prospect text CHECK (char_length(id_prospect) <= 512),
-  id_device text CHECK (char_length(id_device) <= 512),
+  session_key bytea NOT NULL PRIMARY KEY,
+  id_prospect varchar(512),
+  id_device varchar(512),
   -- Before this number nothing is left in its line, so that nobody looks through what has gone.
   first_sequence bigint NOT NULL,
   -- The number of its latest message.

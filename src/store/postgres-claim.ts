@@ -35,7 +35,7 @@ export function claimVerdicts(answer: ClaimAnswer, claims: readonly Claim[]): Cl
 }
 
 function verdictsOf(answer: ClaimAnswer, claims: readonly Claim[], wanted: readonly Wanted[]): ClaimVerdict[] {
-  const parts = readAnswer(answer, claims, wanted)
+  const parts = 'tokens' in answer ? allAcquired(answer.tokens, wanted) : readAnswer(answer, claims, wanted)
   let place = 0
   return claims.map((claim) => claim.parts.map(() => parts[place++] as PartVerdict))
 }
@@ -44,15 +44,17 @@ const CALL = (names: Names) => `SELECT ${names.prefix}claim($1::integer, $2::byt
   $5::boolean[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[],
   $13::bytea[], $14::integer[], $15::bytea[], $16::text[])`
 
+/** In the order of their keys, as the function takes them. */
 function wantedRows(claims: readonly Claim[]): Wanted[] {
   let partNumber = 0
-  return claims.flatMap((claim, index) =>
+  const wanted = claims.flatMap((claim, index) =>
     claim.parts.flatMap((part) => {
       partNumber++
       const numbers = { partNumber, claimNumber: index + 1 }
       return part.rows.map((row) => ({ claim, part, row, key: bytes(row.key), ...numbers }))
     }),
   )
+  return wanted.sort((a, b) => compareBytes(a.key, b.key))
 }
 
 function argumentsOf(claims: readonly Claim[], wanted: readonly Wanted[]): unknown[] {
@@ -77,7 +79,7 @@ function argumentsOf(claims: readonly Claim[], wanted: readonly Wanted[]): unkno
   ]
 }
 
-/** What the function answers: in short where all was free and new, else about each row. */
+/** What the function answers, in the order of the rows: in short where all was free and new, else about each. */
 export type ClaimAnswer =
   | { readonly tokens: readonly number[] }
   | {
@@ -99,8 +101,11 @@ type RowAnswer = readonly [
   silentFor?: number,
 ]
 
-function readAnswer(answer: ClaimAnswer, claims: readonly Claim[], wanted: readonly Wanted[]): PartVerdict[] {
-  if ('tokens' in answer) return inOrderOfKeys(answer.tokens, wanted)
+function readAnswer(
+  answer: Exclude<ClaimAnswer, { readonly tokens: unknown }>,
+  claims: readonly Claim[],
+  wanted: readonly Wanted[],
+): PartVerdict[] {
   const completed = new Map(
     answer.completed.map(([key, response]) => [
       key,
@@ -108,22 +113,20 @@ function readAnswer(answer: ClaimAnswer, claims: readonly Claim[], wanted: reado
     ]),
   )
   const queued = new Set(answer.queued)
-  let place = 0
+  const rowOf = new Map(wanted.map(({ row }, index) => [row.key, answer.rows[index] as RowAnswer]))
   return claims
     .flatMap((claim) => claim.parts)
     .map((part) => {
-      const rows = answer.rows.slice(place, place + part.rows.length)
-      place += part.rows.length
+      const rows = part.rows.map(({ key }) => rowOf.get(key) as RowAnswer)
       const done = part.messages.map(({ key }) => completed.get(key)).filter((message) => message !== undefined)
       return partVerdict(part, rows, done, queued)
     })
 }
 
 /** Every part has one row here. */
-function inOrderOfKeys(tokens: readonly number[], wanted: readonly Wanted[]): PartVerdict[] {
+function allAcquired(tokens: readonly number[], wanted: readonly Wanted[]): PartVerdict[] {
   const verdicts: PartVerdict[] = []
-  const sorted = [...wanted].sort((a, b) => compareBytes(a.key, b.key))
-  sorted.forEach(({ partNumber }, index) => {
+  wanted.forEach(({ partNumber }, index) => {
     const fencingToken = tokens[index] as number
     verdicts[partNumber - 1] = { outcome: 'acquired', fencingToken, takeover: null, completed: [] }
   })

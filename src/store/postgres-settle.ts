@@ -1,7 +1,7 @@
 /** Renewals, settlements and forced releases: what happens to rows in somebody's hands. Each is one call. */
 import type { Query } from './postgres-connection.ts'
 import { type SessionAnswer, sessionRow } from './postgres-inspect.ts'
-import { bytes, type Names, toMicros } from './postgres-values.ts'
+import { bytes, compareBytes, type Names, toMicros } from './postgres-values.ts'
 import { errorText, isKept, readableText, settledStatus } from './rows.ts'
 import type {
   ReleaseOptions,
@@ -46,11 +46,17 @@ export async function settleBatch(
 ): Promise<SettlementVerdict[]> {
   if (settlements.length === 0) return []
   const [answer] = await query({
-    sql: `SELECT ${prefix}settle($1::integer, $2::bytea[], $3::text[], $4::bigint[], $5::integer[],
-      $6::bytea[], $7::integer[], $8::text[], $9::text[], $10::text[], $11::bytea[], $12::text[], $13::text[],
-      $14::text[], $15::bigint[], $16::text[], $17::bytea[], $18::bigint[], $19::bytea[], $20::integer[], $21::text[],
-      $22::bigint[])`,
-    values: [lockWaitMs, ...rowArguments(settlements), ...messageArguments(settlements), ...stepArguments(settlements)],
+    sql: `SELECT ${prefix}settle($1::integer, $2::integer, $3::bytea[], $4::text[], $5::bigint[], $6::integer[],
+      $7::bytea[], $8::integer[], $9::text[], $10::text[], $11::text[], $12::bytea[], $13::text[], $14::text[],
+      $15::text[], $16::bigint[], $17::text[], $18::bytea[], $19::bigint[], $20::bytea[], $21::integer[], $22::text[],
+      $23::bigint[])`,
+    values: [
+      lockWaitMs,
+      settlements.length,
+      ...rowArguments(settlements),
+      ...messageArguments(settlements),
+      ...stepArguments(settlements),
+    ],
   })
   if (answer?.[0] === null) return settlements.map(() => 'settled')
   const [lost, contended] = JSON.parse(answer?.[0] ?? '') as [number[], number[]]
@@ -62,10 +68,11 @@ export async function settleBatch(
 
 function rowArguments(settlements: readonly Settlement[]): unknown[] {
   const rows = settlements.flatMap(({ owner, rows: held }, index) =>
-    held.map((row) => ({ owner, row, number: index + 1 })),
+    held.map((row) => ({ owner, row, number: index + 1, key: bytes(row.key) })),
   )
+  rows.sort((a, b) => compareBytes(a.key, b.key))
   return [
-    rows.map(({ row }) => bytes(row.key)),
+    rows.map(({ key }) => key),
     rows.map(({ owner }) => owner),
     rows.map(({ row }) => row.fencingToken),
     rows.map(({ number }) => number),
@@ -76,10 +83,11 @@ function messageArguments(settlements: readonly Settlement[]): unknown[] {
   const written = settlements.flatMap((settlement, index) =>
     settlement.outcome === 'released'
       ? []
-      : settlement.messages.map((message) => ({ settlement, message, number: index + 1 })),
+      : settlement.messages.map((message) => ({ settlement, message, number: index + 1, key: bytes(message.key) })),
   )
+  written.sort((a, b) => compareBytes(a.key, b.key))
   return [
-    written.map(({ message }) => bytes(message.key)),
+    written.map(({ key }) => key),
     written.map(({ number }) => number),
     written.map(({ message }) => readableText(message.provider)),
     written.map(({ message }) => readableText(message.device)),

@@ -170,7 +170,7 @@ test('a batch that the database refuses for its data has changed nothing, and th
   const settlement = settlementOf('a', part('a-good', 'm1'), token)
   const refused = {
     ...settlement,
-    messages: [{ key: 'k'.repeat(256), home: 'row', provider: 'p', device: null, id: 'm1' }],
+    messages: [{ key: 'm1', home: 'row', provider: 'p', device: null, id: 'i'.repeat(513) }],
   }
   await expect(store.settle([refused])).rejects.toMatchObject({ kind: 'data' })
   expect(await store.sessions({ limit: 9 })).toHaveLength(1)
