@@ -19,10 +19,12 @@ export interface Live {
 export function createLive(read: () => Promise<Sections>, everyMs: number): Live {
   const watchers = new Set<Watcher>()
   let timer: NodeJS.Timeout | undefined
+  let isReading = false
   let isStopped = false
 
   async function refresh(): Promise<void> {
     timer = undefined
+    isReading = true
     const begunAt = performance.now()
     try {
       const sections = await read()
@@ -30,9 +32,10 @@ export function createLive(read: () => Promise<Sections>, everyMs: number): Live
     } catch (error) {
       for (const watcher of watchers) watcher.tell('down', `The store does not answer: ${reasonOf(error)}`)
     }
+    isReading = false
     if (watchers.size > 0 && !isStopped) {
       const took = performance.now() - begunAt
-      timer ??= setTimeout(() => void refresh(), Math.max(everyMs, took / MOST_SHARE - took))
+      timer = setTimeout(() => void refresh(), Math.max(everyMs, took / MOST_SHARE - took))
       timer.unref()
     }
   }
@@ -47,7 +50,7 @@ export function createLive(read: () => Promise<Sections>, everyMs: number): Live
         clearInterval(heartbeat)
         watchers.delete(watcher)
       })
-      if (!timer) void refresh()
+      if (!timer && !isReading) void refresh()
     },
     stop() {
       isStopped = true

@@ -7,6 +7,8 @@ import type { Engine } from './engine.ts'
 const BATCH = { first: 50, least: 20, most: 500, takesMs: 2 }
 /** The rest after a batch, of what that took: so the database has most of its attention for the bots. */
 const RESTS = 3
+/** What takes longer may never come to its end that way: after one such time it rests half as long, after two a third. */
+const PATIENCE_MS = 3_600_000
 
 /** The row of the session table that a node holds while it cleans up. No session of a bot has such a key. */
 export const CLEANING_KEY = 'c:8:clean-up'
@@ -25,6 +27,7 @@ export async function cleanUp(
   rest: (forMs: number) => Promise<boolean>,
 ): Promise<Removed> {
   const removed = { messages: 0, sessions: 0 }
+  const startedAt = port.now()
   let limit = BATCH.first
   for (;;) {
     const begunAt = port.now()
@@ -35,7 +38,8 @@ export async function cleanUp(
     if (!batch.more) return removed
     const tookMs = port.now() - begunAt
     limit = nextLimit(limit, tookMs)
-    if (!(await rest(tookMs * RESTS))) return removed
+    const rests = RESTS / (1 + (port.now() - startedAt) / PATIENCE_MS)
+    if (!(await rest(tookMs * rests))) return removed
   }
 }
 

@@ -42,6 +42,7 @@ await inWorkshop(values.stores.split(','), async ({ urls, makeTemporaryDirectory
   for (const [store, url] of Object.entries(urls)) {
     const place = (name) => (store === 'sqlite' ? `sqlite:${makeTemporaryDirectory(name)}/bench.db` : url)
     lines.push(await measureStore(store, place))
+    process.stderr.write(`${lines.at(-1).join('  ')}\n`)
   }
   const { messages, rate, rounds, seconds } = settings
   const title = `claims in ms, ${messages} messages in the full table, ${rate} claims a second, ${rounds} rounds of 4 slices of ${seconds} s`

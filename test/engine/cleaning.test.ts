@@ -2,7 +2,10 @@
 import { EventEmitter, once } from 'node:events'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import { CLEANING_KEY } from '../../src/engine/cleaning.ts'
+import { CLEANING_KEY, cleanUp } from '../../src/engine/cleaning.ts'
+import { createEngine } from '../../src/engine/engine.ts'
+import { resolveOptions } from '../../src/engine/options.ts'
+import { nodePort } from '../../src/engine/port.ts'
 import { createSessionLock, type SessionLockOptions, type Store } from '../../src/index.ts'
 import { memoryStore } from '../../src/store/memory.ts'
 import { sqliteStore } from '../../src/store/sqlite.ts'
@@ -100,6 +103,26 @@ test('a batch is made smaller where the store takes long for it, and larger wher
   await nodeOver(store, { cleanupEveryMs: 0 }).cleanup()
   expect(limits.slice(1, 4)).toEqual([25, 20, 20])
   expect(limits.at(-1)).toBeGreaterThan(100)
+})
+
+test('a clean-up that does not come to its end rests less and less', async () => {
+  let nowMs = 0
+  let batches = 0
+  const store: Store = Object.assign(Object.create(memoryStore()), {
+    async cleanup({ limit }: Parameters<Store['cleanup']>[0]) {
+      batches += 1
+      nowMs += 2
+      return { messages: limit, sessions: 0, more: batches < 5 }
+    },
+  })
+  const engine = createEngine(resolveOptions({ store, logger: false }, { ...nodePort, now: () => nowMs }))
+  const rests: number[] = []
+  await cleanUp(engine, store, async (forMs) => {
+    rests.push(forMs)
+    nowMs += 3_600_000
+    return true
+  })
+  expect(rests.map((rest) => Math.round(rest * 10) / 10)).toEqual([6, 3, 2, 1.5])
 })
 
 test('close ends a clean-up between two batches, and gives its row back', async () => {
