@@ -3,15 +3,15 @@
  * somebody else's or its message is handled; a settlement where its row is not simply there.
  */
 import type { Found } from './decide.ts'
-import { claimBatch, keysOf, MOMENT_MS, readFound, wantedRows } from './mysql-claim.ts'
+import { claimBatch, keysOf, MOMENT_MS, wantedRows } from './mysql-claim.ts'
 import type { Answer, Session } from './mysql-connection.ts'
 import { isCountRefused } from './mysql-errors.ts'
+import { findForNewRows, readFound } from './mysql-find.ts'
 import { settleBatch, settledMessages, settleOneByOne } from './mysql-settle.ts'
 import {
   byKey,
   deleteHeld,
   deleteUncontended,
-  findForNewRows,
   type Hold,
   holdsOf,
   type RowToTake,

@@ -1,10 +1,9 @@
 /** A batch of claims, in one transaction: take or lock the rows, then look, then decide, then write what is left to write. */
 import { decide, type Found, type RowFound } from './decide.ts'
-import type { Query, Row } from './mysql-connection.ts'
+import type { Query } from './mysql-connection.ts'
+import { findForClaims, readFound } from './mysql-find.ts'
 import {
   deleteHeld,
-  FOUND,
-  findForClaims,
   type Hold,
   markContended,
   overwriteRows,
@@ -12,9 +11,7 @@ import {
   type TableNames,
   takeRows,
 } from './mysql-statements.ts'
-import { integer, text, textOrNull } from './mysql-values.ts'
-import { decodeMessageKeys } from './rows.ts'
-import type { Claim, ClaimPart, ClaimVerdict, CompletedMessage, PartVerdict, Strategy } from './store.ts'
+import type { Claim, ClaimPart, ClaimVerdict, PartVerdict } from './store.ts'
 
 /** The verdicts; they count once the transaction has been committed. */
 export async function claimBatch(query: Query, names: TableNames, claims: readonly Claim[]): Promise<ClaimVerdict[]> {
@@ -56,25 +53,6 @@ export function keysOf(claims: readonly Claim[]): { rows: string[]; messages: st
   return keys
 }
 
-/** `tokens`: as `findForNewRows` tells them. */
-export function readFound(answer: readonly Row[]) {
-  const rows = new Map<string, RowFound>()
-  const completed = new Map<string, CompletedMessage>()
-  const queued = new Set<string>()
-  let clock = 0
-  let tokens = ''
-  for (const row of answer) {
-    const kind = integer(row[FOUND.kind])
-    if (kind === 0) {
-      clock = integer(row[FOUND.clock])
-      tokens = text(row[FOUND.text])
-    } else if (kind === 1) rows.set(text(row[FOUND.key]), rowFound(row))
-    else if (kind === 3) queued.add(text(row[FOUND.key]))
-    else completed.set(text(row[FOUND.key]), { key: text(row[FOUND.key]), response: row[FOUND.text] ?? null })
-  }
-  return { rows, completed, queued, now: clock / 1000, tokenFloor: clock, tokens }
-}
-
 /** From one row's stamp to the next one's is a moment, unless the insert waited for a lock in between. */
 export const MOMENT_MS = 5
 
@@ -86,21 +64,6 @@ function markWaited(rows: Map<string, RowFound>, claims: readonly Claim[], now: 
     const next = inserted[index + 1]?.lockedAt ?? now
     if (next - row.lockedAt > MOMENT_MS) rows.set(row.key, { ...row, waited: true })
   })
-}
-
-function rowFound(row: Row): RowFound {
-  return {
-    key: text(row[FOUND.key]),
-    owner: textOrNull(row[FOUND.owner]),
-    nodeId: textOrNull(row[FOUND.nodeId]),
-    messageKeys: decodeMessageKeys(text(row[FOUND.text])),
-    fencingToken: integer(row[FOUND.token]),
-    lockedAt: integer(row[FOUND.lockedAt]) / 1000,
-    renewedAt: integer(row[FOUND.renewedAt]) / 1000,
-    expiresAt: integer(row[FOUND.expiresAt]) / 1000,
-    contended: integer(row[FOUND.contended]) === 1,
-    strategy: text(row[FOUND.strategy]) as Strategy,
-  }
 }
 
 /** What the insert has not done already. */

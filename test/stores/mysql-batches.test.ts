@@ -2,15 +2,9 @@
 import type { RowDataPacket } from 'mysql2/promise'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { deleteAbandonedSessions, deleteExpiredMessages } from '../../src/store/mysql-cleanup.ts'
+import { findForClaims } from '../../src/store/mysql-find.ts'
 import { lockSessions, markReleased } from '../../src/store/mysql-inspect.ts'
-import {
-  deleteHeld,
-  findForClaims,
-  findHandlers,
-  findHolders,
-  markContended,
-  renewHeld,
-} from '../../src/store/mysql-statements.ts'
+import { deleteHeld, findHandlers, findHolders, markContended, renewHeld } from '../../src/store/mysql-statements.ts'
 import { type Store, StoreError } from '../../src/store/store.ts'
 import { mysqlUrl } from './mysql-tables.ts'
 import { claimOf, claimOne, type MysqlWorld, mysqlWorld, part, settlementOf, tokenOf, until } from './mysql-world.ts'
