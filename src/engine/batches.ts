@@ -26,7 +26,8 @@ export interface BatchesOptions<Item, Verdict> {
 
 /** Who is told what became of an item, and what of: an object of its own for each item would cost more than the item. */
 export interface Receiver<Verdict, Context> {
-  answered(context: Context, verdict: Verdict): void
+  /** `isRepeated`: an answer to it was lost before, so that it may have been written then already. */
+  answered(context: Context, verdict: Verdict, isRepeated: boolean): void
   /** `error`: a {@link StoreError}. */
   failed(context: Context, error: unknown): void
 }
@@ -165,9 +166,9 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
   }
 
   /** A receiver that throws stops no other. */
-  function answer({ receiver, context }: Waiting<Item, Verdict>, verdict: Verdict): void {
+  function answer({ receiver, context, failures }: Waiting<Item, Verdict>, verdict: Verdict): void {
     try {
-      receiver.answered(context, verdict)
+      receiver.answered(context, verdict, failures?.answerLost ?? false)
     } catch (error) {
       throwLater(error)
     }

@@ -21,7 +21,8 @@ export interface Asked {
 
 /** The hold it belongs to, which is told what became of its settlement. */
 export interface LeaseHolder {
-  settled(lease: HeldLease, verdict: SettlementVerdict): void
+  /** `isRepeated`: it may have been settled by a try whose answer was lost. */
+  settled(lease: HeldLease, verdict: SettlementVerdict, isRepeated: boolean): void
   unsettled(lease: HeldLease, error: unknown): void
 }
 

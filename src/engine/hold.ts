@@ -247,13 +247,13 @@ class HeldLeases implements LiveHold, LeaseHolder, Beating {
     const committed = await commit(this.#engine, transaction, settlements)
     if ('failure' in committed) return committed.failure
     this.leases.forEach((lease, index) => {
-      this.settled(lease, committed.verdicts[index] as SettlementVerdict)
+      this.settled(lease, committed.verdicts[index] as SettlementVerdict, false)
     })
     return undefined
   }
 
-  settled(lease: HeldLease, verdict: SettlementVerdict): void {
-    const settled = this.#conclude(lease, verdict)
+  settled(lease: HeldLease, verdict: SettlementVerdict, isRepeated: boolean): void {
+    const settled = this.#conclude(lease, isRepeated ? this.#afterRepeat(lease, verdict) : verdict)
     this.#input.keeper.ended(this.#input.of)
     this.#note(settled)
   }
@@ -286,7 +286,7 @@ class HeldLeases implements LiveHold, LeaseHolder, Beating {
       await pause(port, waitMs)
       if (!lease.lost && port.now() >= this.#expiresAt) this.#lose(lease, 'expired')
       try {
-        this.#conclude(lease, await settlements.submit(settlement))
+        this.#conclude(lease, this.#afterRepeat(lease, await settlements.submit(settlement)))
         return
       } catch (error) {
         log.raw.debug({ err: error, owner: lease.owner }, 'failed to settle a lease; trying again')
@@ -311,6 +311,16 @@ class HeldLeases implements LiveHold, LeaseHolder, Beating {
       response: isFailed ? null : (result.response ?? null),
     }
     return keeper.step ? { ...settlement, ...keeper.step(of, result) } : settlement
+  }
+
+  /**
+   * A try whose answer was lost may have been written. Of a completed message the store knows that; of any other, whoever
+   * came next may have written over it. But before the lease can have run out, nobody else has ended it.
+   */
+  #afterRepeat(lease: HeldLease, verdict: SettlementVerdict): SettlementVerdict {
+    const isOwnDoing =
+      lease.settlement?.outcome !== 'completed' && !lease.lost && this.#engine.port.now() < this.#expiresAt
+    return verdict === 'lost' && isOwnDoing ? 'settled' : verdict
   }
 
   #conclude(lease: HeldLease, verdict: SettlementVerdict): 'settled' | 'lost' {
@@ -340,7 +350,7 @@ class HeldLeases implements LiveHold, LeaseHolder, Beating {
 
 /** Where the store's word on a settlement goes. */
 const SETTLER: Receiver<SettlementVerdict, HeldLease> = {
-  answered: (lease, verdict) => lease.holder.settled(lease, verdict),
+  answered: (lease, verdict, isRepeated) => lease.holder.settled(lease, verdict, isRepeated),
   failed: (lease, error) => lease.holder.unsettled(lease, error),
 }
 

@@ -1,4 +1,4 @@
-/** A try of a claim whose answer was lost, and that the store carries out when the claim has long gone on. */
+/** Tries whose answer was lost: carried out when the claim has long gone on, or carried out and asked for again. */
 import { expect, onTestFinished, test } from 'vitest'
 import { createSessionLock } from '../../src/index.ts'
 import { memoryStore } from '../../src/store/memory.ts'
@@ -6,7 +6,7 @@ import { type Claim, type Store, StoreError } from '../../src/store/store.ts'
 
 const message = (id: string, prospect: string) => ({ id, prospect, device: 'bot' })
 
-test('takes nothing away from what the claim got in the end', async () => {
+test('a late try of a claim takes nothing away from what the claim got in the end', async () => {
   const inner = memoryStore()
   let late: (() => Promise<unknown>) | undefined
   const store: Store = {
@@ -32,4 +32,51 @@ test('takes nothing away from what the claim got in the end', async () => {
   await held.hold.settle({ status: 'completed' })
   expect(await lock.messages({ status: 'completed' })).toHaveLength(2)
   expect(await lock.sessions()).toEqual([])
+})
+
+/** The answer to the first settlement is lost, when it is written and `meanwhile` has happened. */
+function losingFirstAnswer(inner: Store, meanwhile: () => Promise<unknown>): Store {
+  let isLost = false
+  return {
+    ...inner,
+    async settle(settlements) {
+      const verdicts = await inner.settle(settlements)
+      if (isLost) return verdicts
+      isLost = true
+      await meanwhile()
+      throw new StoreError('unreachable', 'the answer was lost', { answerLost: true })
+    },
+  }
+}
+
+function watched(store: Store) {
+  const lock = createSessionLock({ store, logger: false })
+  onTestFinished(() => lock.close())
+  const told: string[] = []
+  lock.on('lease_lost', ({ loss }) => told.push(`lost: ${loss}`))
+  lock.on('failed', () => told.push('failed'))
+  lock.on('released', () => told.push('released'))
+  return { lock, told }
+}
+
+test('a settlement that is asked for again is no lost lease, though somebody else has handled the message since', async () => {
+  const inner = memoryStore()
+  const other = watched(inner)
+  const one = { messageId: 'm1', prospect: 'ada', device: 'bot' }
+  const { lock, told } = watched(losingFirstAnswer(inner, () => other.lock.run(one, async () => undefined)))
+  const failing = lock.run(one, async () => {
+    throw new Error('out of paper')
+  })
+  await expect(failing).rejects.toThrow('out of paper')
+  expect(other.told).toEqual(['released'])
+  expect(told).toEqual(['failed'])
+})
+
+test('nor is that of a session alone', async () => {
+  const { lock, told } = watched(losingFirstAnswer(memoryStore(), async () => undefined))
+  expect(await lock.run({ session: 'report' }, async () => 'done')).toMatchObject({
+    status: 'processed',
+    value: 'done',
+  })
+  expect(told).toEqual(['released'])
 })
