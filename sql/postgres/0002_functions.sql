@@ -75,15 +75,13 @@ BEGIN
 
   -- From here on everything is locked, so this clock is later than that of any holder before.
   moment := clock_timestamp();
-  IF cardinality(tokens) = cardinality(row_keys) AND parts = cardinality(row_keys) THEN
-    PERFORM 1 FROM (SELECT * FROM session_lock_messages WHERE message_key = ANY (message_keys) OFFSET 0) AS known
-      WHERE status IN ('completed', 'dead') AND (expires_at IS NULL OR expires_at > moment);
-    IF NOT FOUND THEN
-      PERFORM 1 FROM session_lock_backlogs WHERE session_key = ANY (direct_keys);
-      IF NOT FOUND THEN
-        RETURN json_build_object('tokens', tokens);
-      END IF;
-    END IF;
+  IF cardinality(tokens) = cardinality(row_keys) AND parts = cardinality(row_keys)
+    AND NOT EXISTS (
+      SELECT 1 FROM (SELECT * FROM session_lock_messages WHERE message_key = ANY (message_keys) OFFSET 0) AS known
+      WHERE status IN ('completed', 'dead') AND (expires_at IS NULL OR expires_at > moment))
+    AND NOT EXISTS (SELECT 1 FROM session_lock_backlogs WHERE session_key = ANY (direct_keys))
+  THEN
+    RETURN json_build_object('tokens', tokens);
   END IF;
   RETURN session_lock_judge(begun, moment, row_keys, row_parts, row_claims, wholes, prospects, devices, owners, nodes,
     message_lists, tokens_above, lease_micros, message_keys, message_parts, direct_keys, strategies);

@@ -1,6 +1,6 @@
 /** Tries whose answer was lost: carried out when the claim has long gone on, or carried out and asked for again. */
 import { expect, onTestFinished, test } from 'vitest'
-import { createSessionLock } from '../../src/index.ts'
+import { createSessionLock, type SessionLockOptions } from '../../src/index.ts'
 import { memoryStore } from '../../src/store/memory.ts'
 import { type Claim, type Store, StoreError } from '../../src/store/store.ts'
 
@@ -49,8 +49,8 @@ function losingFirstAnswer(inner: Store, meanwhile: () => Promise<unknown>): Sto
   }
 }
 
-function watched(store: Store) {
-  const lock = createSessionLock({ store, logger: false })
+function watched(store: Store, options: SessionLockOptions = {}) {
+  const lock = createSessionLock({ store, logger: false, ...options })
   onTestFinished(() => lock.close())
   const told: string[] = []
   lock.on('lease_lost', ({ loss }) => told.push(`lost: ${loss}`))
@@ -79,4 +79,27 @@ test('nor is that of a session alone', async () => {
     value: 'done',
   })
   expect(told).toEqual(['released'])
+})
+
+test('but it is one where the lease had run out, and somebody else took it over', async () => {
+  const inner = memoryStore()
+  const other = watched(inner)
+  const one = { messageId: 'm1', prospect: 'ada', device: 'bot' }
+  let isFirst = true
+  const store: Store = {
+    ...inner,
+    async settle(settlements) {
+      if (!isFirst) return inner.settle(settlements)
+      isFirst = false
+      await other.lock.run(one, async () => undefined)
+      throw new StoreError('unreachable', 'the answer was lost', { answerLost: true })
+    },
+  }
+  const { lock, told } = watched(store, { staleAfterMs: 200 })
+  const failing = lock.run(one, async () => {
+    throw new Error('out of paper')
+  })
+  await expect(failing).rejects.toThrow('out of paper')
+  expect(other.told).toEqual(['released'])
+  expect(told).toEqual(['lost: refused'])
 })
