@@ -1,5 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { randomInt } from 'node:crypto'
+import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 
@@ -22,25 +23,43 @@ export interface TestServer {
 /** Below those that the system gives outgoing connections: one of these could have it before its server listens. */
 const PORTS = { from: 11_000, below: 32_000 }
 
-/** A port on the loopback interface that nobody has. */
+/**
+ * A port on the loopback interface that nobody has, and that nobody else who asks here is given while this process
+ * lives: its server may be about to listen, or be down for a moment.
+ */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = randomInt(PORTS.from, PORTS.below)
+    const keeper = await keepPort(port)
+    if (!keeper) continue
     if (await isFree(port)) return port
+    keeper.close()
   }
+}
+
+/** Takes the number among UDP's ports, which no server of the tests uses: the system gives it back whatever happens. */
+async function keepPort(port: number): Promise<Socket | undefined> {
+  const keeper = createSocket('udp4')
+  const listening = once(keeper.bind({ port, address: '127.0.0.1', exclusive: true }), 'listening')
+  return (await isBound(listening)) ? keeper.unref() : undefined
 }
 
 async function isFree(port: number): Promise<boolean> {
   const probe = createServer().listen(port, '127.0.0.1')
+  if (!(await isBound(once(probe, 'listening')))) return false
+  probe.close()
+  await once(probe, 'close')
+  return true
+}
+
+async function isBound(listening: Promise<unknown>): Promise<boolean> {
   try {
-    await once(probe, 'listening')
+    await listening
+    return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') return false
     throw error
   }
-  probe.close()
-  await once(probe, 'close')
-  return true
 }
 
 /** Is the process gone? */
