@@ -24,6 +24,15 @@ export function mysqlCleanUp(names: TableNames): CleanUp<Query> {
       const keysOf = (wanted: number) => rows.flatMap(([kind, key]) => (integer(kind) === wanted ? [text(key)] : []))
       return { sessions: keysOf(0), messages: keysOf(1) }
     },
+    async sweep(query, { after, limit }) {
+      const { rows } = await query({
+        sql: `SELECT message_key, ${IS_EXPIRED} FROM ${names.messages} FORCE INDEX (PRIMARY)
+          WHERE message_key > ? ORDER BY message_key LIMIT ?`,
+        values: [after, limit],
+      })
+      const messages = rows.flatMap(([key, isExpired]) => (integer(isExpired) === 1 ? [text(key)] : []))
+      return { passed: rows.length, last: rows.length > 0 ? text(rows.at(-1)?.[0]) : undefined, messages }
+    },
     removeSessions: (query, keys, abandonedAfterMs) =>
       remove(query, deleteAbandonedSessions(names, keys, abandonedAfterMs)),
     removeMessages: (query, keys) => remove(query, deleteExpiredMessages(names, keys)),

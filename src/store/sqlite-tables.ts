@@ -14,10 +14,6 @@ export interface SqliteTables extends Tables {
   listSessions(filter: SessionFilter, now: number): StoredSession[]
   listMessages(filter: MessageFilter): StoredMessage[]
   count(now: number): StoreStats
-  /** How many were removed. */
-  removeExpired(now: number, limit: number): number
-  /** Removes rows that have been stale since before a moment. How many were removed. */
-  removeAbandoned(staleBefore: number, limit: number): number
 }
 
 const SESSION_COLUMNS =
@@ -25,9 +21,6 @@ const SESSION_COLUMNS =
 
 const MESSAGE_COLUMNS =
   'message_key, provider, id_device, message_id, session_key, status, owner, node_id, fencing_token, attempts, last_error, response, started_at, finished_at, expires_at'
-
-/** The statuses that a clean-up may remove; never `queued`. */
-const SETTLED = `'completed', 'failed', 'dead'`
 
 /** Binds the statements to a connection. They are prepared when first used, since the tables may not be there yet. */
 export function sqliteTables(connection: SqliteConnection, tablePrefix: string): SqliteTables {
@@ -96,20 +89,6 @@ export function sqliteTables(connection: SqliteConnection, tablePrefix: string):
       const statuses = connection.all(`SELECT status, count(*) AS found FROM ${messages} GROUP BY status`)
       return toStats(nodes, statuses)
     },
-    removeExpired: (now, limit) =>
-      connection.run(
-        `DELETE FROM ${messages} WHERE message_key IN
-          (SELECT message_key FROM ${messages} WHERE status IN (${SETTLED}) AND expires_at <= ? LIMIT ?)`,
-        now,
-        limit,
-      ),
-    removeAbandoned: (staleBefore, limit) =>
-      connection.run(
-        `DELETE FROM ${sessions} WHERE session_key IN
-          (SELECT session_key FROM ${sessions} WHERE expires_at <= ? LIMIT ?)`,
-        staleBefore,
-        limit,
-      ),
   }
 }
 

@@ -7,11 +7,12 @@
 import { claimAll, type Moment, releaseRow, renewRows, settleRows } from './local.ts'
 import { type Migration, pending, readMigrations, requireApplied, requireTablePrefix } from './migrate.ts'
 import { toMessageRow, toSessionRow } from './rows.ts'
+import { sqliteCleanUp } from './sqlite-cleanup.ts'
 import { connectSqlite, type SqliteConnection, type SqliteDatabase } from './sqlite-driver.ts'
 import { examine } from './sqlite-examine.ts'
 import { type SqliteQueue, sqliteQueue } from './sqlite-queue.ts'
 import { readingOnce, type SqliteTables, sqliteTables } from './sqlite-tables.ts'
-import type { CleanupOptions, CleanupReport, Store, StoreSettings } from './store.ts'
+import type { Store, StoreSettings } from './store.ts'
 
 /**
  * Opens a store in an SQLite file.
@@ -44,6 +45,7 @@ export async function sqliteStore(source: string | SqliteDatabase, settings: Sto
       return value
     })
   }
+  const cleanUp = sqliteCleanUp(settings.tablePrefix)
   const write = <Value>(work: (now: number) => Value) => connection.write(() => work(Date.now()))
   const read = <Value>(work: (now: number) => Value) => connection.read(() => work(Date.now()))
 
@@ -63,7 +65,7 @@ export async function sqliteStore(source: string | SqliteDatabase, settings: Sto
     sessions: (filter) => read((now) => tables.listSessions(filter, now).map((row) => toSessionRow(row, now))),
     messages: (filter) => read(() => tables.listMessages(filter).map(toMessageRow)),
     stats: () => read((now) => tables.count(now)),
-    cleanup: (options) => connection.writeLoosely(() => cleanUp(tables, options, Date.now())),
+    cleanup: (options) => cleanUp(connection, options),
     ...(typeof path === 'string' &&
       !connection.inMemory && {
         examine: async () => examine(connection, path, await readMigrations('sqlite', settings.tablePrefix)),
@@ -103,10 +105,4 @@ async function migrate(connection: SqliteConnection, tables: SqliteTables, table
 function apply(connection: SqliteConnection, migration: Migration): string {
   for (const statement of migration.statements) connection.exec(statement)
   return migration.name
-}
-
-function cleanUp(tables: SqliteTables, { abandonedAfterMs, limit }: CleanupOptions, now: number): CleanupReport {
-  const messages = tables.removeExpired(now, limit)
-  const sessions = tables.removeAbandoned(now - abandonedAfterMs, limit)
-  return { messages, sessions, more: messages === limit || sessions === limit }
 }

@@ -1,7 +1,7 @@
 /** What the clean-up takes, and what it must leave. */
 import assert from 'node:assert/strict'
 import type { Store } from '../store/store.ts'
-import { acquire, ask, complete, keysHeld, LONG_MS, messageOf, part, rowOf } from './asking.ts'
+import { acquire, ask, complete, keysHeld, LONG_MS, messageOf, part, rowOf, settle } from './asking.ts'
 import { untilClockPasses, untilForgotten, untilStale } from './waiting.ts'
 import type { Check } from './world.ts'
 
@@ -78,6 +78,10 @@ export const cleanupChecks: readonly Check[] = [
     promise: 'a clean-up takes at most as many rows of each table as asked, and tells how many',
     run: async ({ open }) => bounded(await open()),
   },
+  {
+    promise: 'much that has expired goes at last, and what lies between it stays',
+    run: async ({ open }) => muchAtOnce(await open()),
+  },
 ]
 
 async function bounded(store: Store): Promise<void> {
@@ -96,4 +100,23 @@ async function bounded(store: Store): Promise<void> {
     assert.equal((await store.messages({ limit: 100 })).length, before - report.messages)
   }
   assert.deepEqual(await keysHeld(store), [])
+}
+
+/** So much that a store may find it in another way than a little. */
+async function muchAtOnce(store: Store): Promise<void> {
+  const [messages, kept] = [2700, 5]
+  const keys = Array.from({ length: messages }, (_, index) => `m ${String((index * 7) % messages).padStart(4, '0')}`)
+  const isKept = (key: string) => Number(key.slice(2)) % kept === 0
+  for (const [retentionMs, chosen] of [
+    [LONG_MS, keys.filter(isKept)],
+    [1, keys.filter((key) => !isKept(key))],
+  ] as const) {
+    const lease = await acquire(store, part(['A'], chosen))
+    assert.equal(await settle(store, lease, { retentionMs }), 'settled')
+  }
+  await untilForgotten(store, 'm 0001')
+  for (let calls = 1; (await store.cleanup({ abandonedAfterMs: LONG_MS, limit: 300 })).more; calls += 1)
+    assert.ok(calls < 100, 'a clean-up of 2160 messages is not over after 100 batches of 300')
+  const left = await store.messages({ limit: messages })
+  assert.deepEqual(left.map(({ key }) => key).sort(), keys.filter(isKept).sort())
 }
