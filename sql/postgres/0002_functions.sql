@@ -24,8 +24,9 @@ CREATE OR REPLACE FUNCTION session_lock_micros(moment timestamptz) RETURNS bigin
 
 -- A batch of claims. The arrays of the first group have one element for each row wanted, sorted by their keys, so that
 -- all claims lock in one order; row_parts numbers the parts, row_claims the claims. direct_keys: the rows of those
--- claims that do not come out of the queue; a backlog holds them. The answer is {tokens} in the order of the rows where
--- all were free and nothing is completed; otherwise what session_lock_judge says.
+-- claims that do not come out of the queue; a backlog holds them. wholes: of claims of several parts. The answer is
+-- {tokens} in the order of the rows. Where some row was not free or something is completed, those rows have none, and
+-- there is more: {judged} with their places, and what session_lock_judge says of them.
 --
 -- Row by row: of one row, the usual batch of a bot that is not busy, that costs the server two thirds of what statements
 -- over arrays do, of thirty as much; and only the row that had to wait is stamped again.
@@ -48,6 +49,8 @@ DECLARE
   token bigint;
   tokens bigint[] := '{}';
   parts integer := 0;
+  handled_parts integer[];
+  judged integer[];
 BEGIN
   PERFORM session_lock_begin(lock_wait_ms);
 
@@ -61,9 +64,8 @@ BEGIN
       moment + lease_micros[place] * interval '1 microsecond', coalesce(strategies[place], 'lease'))
     ON CONFLICT (session_key) DO UPDATE SET owner = held.owner WHERE false
     RETURNING fencing_token INTO token;
-    CONTINUE WHEN token IS NULL;
     -- It waited, so its stamp may be from before the lock.
-    IF clock_timestamp() > moment + interval '250 microseconds' THEN
+    IF token IS NOT NULL AND clock_timestamp() > moment + interval '250 microseconds' THEN
       moment := clock_timestamp();
       UPDATE session_lock_sessions SET fencing_token = greatest(tokens_above[place] + 1, session_lock_micros(moment)),
         locked_at = moment, renewed_at = moment, expires_at = moment + lease_micros[place] * interval '1 microsecond'
@@ -75,7 +77,7 @@ BEGIN
 
   -- From here on everything is locked, so this clock is later than that of any holder before.
   moment := clock_timestamp();
-  IF cardinality(tokens) = cardinality(row_keys) AND parts = cardinality(row_keys)
+  IF array_position(tokens, NULL) IS NULL AND parts = cardinality(row_keys)
     AND NOT EXISTS (
       SELECT 1 FROM (SELECT * FROM session_lock_messages WHERE message_key = ANY (message_keys) OFFSET 0) AS known
       WHERE status IN ('completed', 'dead') AND (expires_at IS NULL OR expires_at > moment))
@@ -83,16 +85,42 @@ BEGIN
   THEN
     RETURN json_build_object('tokens', tokens);
   END IF;
-  RETURN session_lock_judge(begun, moment, row_keys, row_parts, row_claims, wholes, prospects, devices, owners, nodes,
-    message_lists, tokens_above, lease_micros, message_keys, message_parts, direct_keys, strategies);
+
+  -- Where all parts have one row each and stand for themselves, only those that something is against are judged.
+  IF parts = cardinality(row_keys) AND NOT true = ANY (wholes) THEN
+    SELECT array_agg(w.part) INTO handled_parts
+      FROM unnest(message_keys, message_parts) AS w (key, part)
+      CROSS JOIN LATERAL (SELECT * FROM session_lock_messages WHERE message_key = w.key OFFSET 0) AS known
+      WHERE status IN ('completed', 'dead') AND (expires_at IS NULL OR expires_at > moment);
+    SELECT array_agg(session_key) INTO direct_keys FROM session_lock_backlogs WHERE session_key = ANY (direct_keys);
+    judged := ARRAY(
+      SELECT w.place FROM unnest(row_keys, row_parts, tokens) WITH ORDINALITY AS w (key, part, token, place)
+      WHERE w.token IS NULL OR w.part = ANY (handled_parts) OR w.key = ANY (direct_keys) ORDER BY w.place);
+  ELSE
+    judged := ARRAY(SELECT generate_series(1, cardinality(row_keys)));
+  END IF;
+  SELECT array_agg(row_keys[place]), array_agg(row_parts[place]), array_agg(row_claims[place]),
+      array_agg(wholes[place]), array_agg(prospects[place]), array_agg(devices[place]), array_agg(owners[place]),
+      array_agg(nodes[place]), array_agg(message_lists[place]), array_agg(tokens_above[place]),
+      array_agg(lease_micros[place]), array_agg(strategies[place])
+    INTO row_keys, row_parts, row_claims, wholes, prospects, devices, owners, nodes, message_lists, tokens_above,
+      lease_micros, strategies
+    FROM unnest(judged) AS place;
+  SELECT array_agg(w.key), array_agg(w.part) INTO message_keys, message_parts
+    FROM unnest(message_keys, message_parts) AS w (key, part) WHERE w.part = ANY (row_parts);
+  FOR number IN 1 .. cardinality(judged) LOOP
+    tokens[judged[number]] := NULL;
+  END LOOP;
+  RETURN session_lock_judge(begun, moment, tokens, judged, row_keys, row_parts, row_claims, wholes, prospects, devices,
+    owners, nodes, message_lists, tokens_above, lease_micros, message_keys, message_parts, direct_keys, strategies);
 END $$;
 
 -- Decides about claims whose rows are locked since `moment`, in a call that began at `begun`, and writes it down. The
--- answer is {rows, completed, queued}, with the rows in the order given.
+-- answer is {tokens, judged} as given, and {rows, completed, queued} with the rows in the order given.
 -- A claim of the strategy 'transaction' comes from who holds the advisory locks of its rows, so that what others hold
 -- that way has been left behind.
 CREATE OR REPLACE FUNCTION session_lock_judge(
-  begun timestamptz, moment timestamptz,
+  begun timestamptz, moment timestamptz, tokens bigint[], judged integer[],
   row_keys bytea[], row_parts integer[], row_claims integer[], wholes boolean[],
   prospects text[], devices text[], owners text[], nodes text[], message_lists text[],
   tokens_above bigint[], lease_micros bigint[],
@@ -190,8 +218,8 @@ BEGIN
       WHERE status IN ('queued', 'processing');
   END IF;
 
-  RETURN json_build_object('rows', rows_seen, 'completed', coalesce(responses, '[]'::json),
-    'queued', coalesce(queued, '[]'::json));
+  RETURN json_build_object('tokens', tokens, 'judged', judged, 'rows', rows_seen,
+    'completed', coalesce(responses, '[]'::json), 'queued', coalesce(queued, '[]'::json));
 END $$;
 
 -- Which of these messages are completed and in retention: [key, response as base64].

@@ -177,7 +177,7 @@ BEGIN
   END IF;
 
   claimed := session_lock_claim(lock_wait_ms, line_keys, ARRAY(SELECT generate_series(1, found)),
-    ARRAY(SELECT generate_series(1, found)), array_fill(true, ARRAY[found]), prospects, devices, new_owners[1:found],
+    ARRAY(SELECT generate_series(1, found)), array_fill(false, ARRAY[found]), prospects, devices, new_owners[1:found],
     array_fill(node, ARRAY[found]), message_lists, array_fill(token_above, ARRAY[found]),
     array_fill(lease_micros, ARRAY[found]), message_keys, message_lines);
 
@@ -190,7 +190,9 @@ BEGIN
     taken_through = CASE w.outcome WHEN 'acquired' THEN w.through END
   FROM (
     SELECT key, through, coalesce(verdict ->> 0, 'acquired') AS outcome, (verdict ->> 2)::bigint AS remaining
-    FROM ROWS FROM (unnest(line_keys, throughs), json_array_elements(claimed -> 'rows')) AS w (key, through, verdict)
+    FROM unnest(line_keys, throughs) WITH ORDINALITY AS line (key, through, number)
+    LEFT JOIN ROWS FROM (json_array_elements_text(claimed -> 'judged'), json_array_elements(claimed -> 'rows'))
+      AS seen (place, verdict) ON seen.place::integer = line.number
   ) AS w
   WHERE backlog.session_key = w.key;
 

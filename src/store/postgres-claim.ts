@@ -35,7 +35,7 @@ export function claimVerdicts(answer: ClaimAnswer, claims: readonly Claim[]): Cl
 }
 
 function verdictsOf(answer: ClaimAnswer, claims: readonly Claim[], wanted: readonly Wanted[]): ClaimVerdict[] {
-  const parts = 'tokens' in answer ? allAcquired(answer.tokens, wanted) : readAnswer(answer, claims, wanted)
+  const parts = 'rows' in answer ? readAnswer(answer, claims, wanted) : allAcquired(answer.tokens, wanted)
   let place = 0
   return claims.map((claim) => claim.parts.map(() => parts[place++] as PartVerdict))
 }
@@ -64,7 +64,7 @@ function argumentsOf(claims: readonly Claim[], wanted: readonly Wanted[]): unkno
     wanted.map(({ key }) => key),
     wanted.map(({ partNumber }) => partNumber),
     wanted.map(({ claimNumber }) => claimNumber),
-    wanted.map(({ claim }) => claim.whole),
+    wanted.map(({ claim }) => claim.whole && claim.parts.length > 1),
     wanted.map(({ row }) => readableText(row.prospect)),
     wanted.map(({ row }) => readableText(row.device)),
     wanted.map(({ claim }) => claim.owner),
@@ -79,15 +79,17 @@ function argumentsOf(claims: readonly Claim[], wanted: readonly Wanted[]): unkno
   ]
 }
 
-/** What the function answers, in the order of the rows: in short where all was free and new, else about each. */
-export type ClaimAnswer =
-  | { readonly tokens: readonly number[] }
-  | {
-      readonly rows: readonly RowAnswer[]
-      readonly completed: ReadonlyArray<[key: string, response: string | null]>
-      /** Of the messages whose session has a backlog, those that are in it. */
-      readonly queued: readonly string[]
-    }
+/** What the function answers, in the order of the rows: in short where all was free and new. */
+export type ClaimAnswer = { readonly tokens: readonly number[] } | JudgedAnswer
+
+/** A row without a token was judged, and has its answer among the others. */
+interface JudgedAnswer {
+  readonly tokens: ReadonlyArray<number | null>
+  readonly rows: readonly RowAnswer[]
+  readonly completed: ReadonlyArray<[key: string, response: string | null]>
+  /** Of the messages whose session has a backlog, those that are in it. */
+  readonly queued: readonly string[]
+}
 
 /** What stands after the token is there only where the row was another's. Times are microseconds. */
 type RowAnswer = readonly [
@@ -101,11 +103,7 @@ type RowAnswer = readonly [
   silentFor?: number,
 ]
 
-function readAnswer(
-  answer: Exclude<ClaimAnswer, { readonly tokens: unknown }>,
-  claims: readonly Claim[],
-  wanted: readonly Wanted[],
-): PartVerdict[] {
+function readAnswer(answer: JudgedAnswer, claims: readonly Claim[], wanted: readonly Wanted[]): PartVerdict[] {
   const completed = new Map(
     answer.completed.map(([key, response]) => [
       key,
@@ -113,7 +111,13 @@ function readAnswer(
     ]),
   )
   const queued = new Set(answer.queued)
-  const rowOf = new Map(wanted.map(({ row }, index) => [row.key, answer.rows[index] as RowAnswer]))
+  const judged = answer.rows.values()
+  const rowOf = new Map(
+    wanted.map(({ row }, index): [string, RowAnswer] => {
+      const token = answer.tokens[index] ?? null
+      return [row.key, token === null ? (judged.next().value as RowAnswer) : ['acquired', token]]
+    }),
+  )
   return claims
     .flatMap((claim) => claim.parts)
     .map((part) => {
