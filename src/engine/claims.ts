@@ -3,12 +3,12 @@
  * messages, asks the store when it is first in all of them, and waits up to `lockWaitMs`.
  */
 import { type Claim, type ClaimVerdict, type CompletedMessage, type PartVerdict, StoreError } from '../store/store.ts'
-import { withAliases } from './alias.ts'
+import { namedInTime } from './alias.ts'
 import type { Receiver } from './batches.ts'
 import type { Delivery, DeliveryOutcome } from './delivery.ts'
 import type { Engine } from './engine.ts'
 import { ClosedError, ReentryError } from './errors.ts'
-import { giveBack } from './give-back.ts'
+import { giveBack, giveBackGranted } from './give-back.ts'
 import type { Acquired } from './held-lease.ts'
 import { createHold, createHoldOfNothing, type HoldKeeper } from './hold.ts'
 import { type Blocker, blockerKnown, blockerSaid, reasonKnown } from './in-the-way.ts'
@@ -70,7 +70,7 @@ export function createClaims(engine: Engine): Claims {
   const waiting = new Set<Turn>()
   /** How many deliveries are in hand. */
   let holding = 0
-  /** How many claims the store has not answered yet: it may grant them still. */
+  /** How many claims the store has not answered yet, since it may grant them still; and how many are being given back. */
   let asking = 0
   let markAllEnded: (() => void) | undefined
   let stopped = false
@@ -80,7 +80,8 @@ export function createClaims(engine: Engine): Claims {
     // Before the alias is asked: the provider's patience does not begin after it.
     const enteredAt = port.now()
     if (!options.alias) return enter(delivery, enteredAt, patience)
-    return withAliases(delivery, options.alias).then((named) => enter(named, enteredAt, patience))
+    const naming = namedInTime(delivery, options.alias, port, patience)
+    return naming.then((named) => enter(named, enteredAt, patience))
   }
 
   /** Rejects with what this throws. */
@@ -103,7 +104,10 @@ export function createClaims(engine: Engine): Claims {
         finishWithout(turn)
         return
       }
-      if (answerWithinMs !== undefined) turn.giveUp = port.after(answerWithinMs, () => abandon(turn))
+      if (answerWithinMs !== undefined) {
+        const leftMs = enteredAt + answerWithinMs - port.now()
+        turn.giveUp = port.after(Math.max(0, leftMs), () => abandon(turn))
+      }
       if (signal) turn.stopListening = whenAborted(signal, (reason) => cancel(turn, reason))
       if (!lines.enter(turn)) wait(turn)
     })
@@ -154,7 +158,7 @@ export function createClaims(engine: Engine): Claims {
 
   /** Asks the store. The turn is first in all its lines, and keeps that place until the answer is in. */
   function ask(turn: Turn): void {
-    if (lockFirst) void lockFirst(turn)
+    if (lockFirst) void lockFirst.ask(turn)
     else claimRows(turn)
   }
 
@@ -193,7 +197,7 @@ export function createClaims(engine: Engine): Claims {
   }
 
   function unanswered(turn: Turn, error: unknown): void {
-    if (error instanceof StoreError && error.answerLost) void giveBack(engine, turn.request as Claim)
+    if (error instanceof StoreError && error.answerLost) givenBack(giveBack(engine, turn.request as Claim))
     if (turn.state !== 'gone') failed(turn, error)
   }
 
@@ -201,8 +205,17 @@ export function createClaims(engine: Engine): Claims {
     if (port.now() - turn.sentAt >= options.staleAfterMs) {
       const text = 'session-lock: the store answered a claim only after its lease had run out'
       unanswered(turn, new StoreError('unreachable', text, { answerLost: true }))
-    } else if (turn.state === 'gone') void giveBack(engine, turn.request as Claim)
+    } else if (turn.state === 'gone') givenBack(giveBackGranted(engine, turn.request as Claim, verdict))
     else decided(turn, verdict)
+  }
+
+  /** What is closed before is given back no more. */
+  function givenBack(giving: Promise<void>): void {
+    asking += 1
+    void giving.then(() => {
+      asking -= 1
+      tellIfAllEnded()
+    })
   }
 
   function decided(turn: Turn, verdict: ClaimVerdict): void {
@@ -347,6 +360,7 @@ export function createClaims(engine: Engine): Claims {
   function leaveAll(turn: Turn): void {
     stopWaiting(turn)
     turn.state = 'gone'
+    turn.whenGone?.()
     lines.leave(turn, turn.keys)
   }
 
@@ -359,6 +373,7 @@ export function createClaims(engine: Engine): Claims {
         leaveAll(turn)
         turn.reject(new ClosedError())
       }
+      if (lockFirst) lockFirst.stop()
     },
     async allEnded() {
       if (holding + asking > 0) await new Promise<void>((resolve) => (markAllEnded = resolve))

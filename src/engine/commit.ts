@@ -3,7 +3,7 @@ import type { Settlement, SettlementVerdict } from '../store/store.ts'
 import { StoreError } from '../store/store.ts'
 import type { StoreTransaction } from '../store/transactions.ts'
 import type { Engine } from './engine.ts'
-import { LeaseLostError } from './errors.ts'
+import { asError, LeaseLostError } from './errors.ts'
 
 /** The verdicts, none of them `lost`; or why nothing was committed. */
 export type Committed = { readonly verdicts: readonly SettlementVerdict[] } | { readonly failure: Error }
@@ -18,7 +18,7 @@ export async function commit(
     const verdicts = await transaction.settle(settlements)
     return verdicts.includes('lost') ? { failure: new LeaseLostError('refused') } : { verdicts }
   } catch (error) {
-    const failure = error instanceof Error ? error : new Error(String(error))
+    const failure = asError(error)
     if (!(error instanceof StoreError && error.answerLost)) return { failure }
     return (await hasCommitted(engine, settlements)) ? { verdicts: settlements.map(() => 'settled') } : { failure }
   }

@@ -1,5 +1,19 @@
 /** The errors of the engine. Each has a `code` for programs and a text that says what to do. */
 
+/** What whatever was thrown says of itself. Anything can be thrown, also what no text can be made of. */
+export function messageOf(thrown: unknown): string {
+  try {
+    return String(thrown instanceof Error ? thrown.message : thrown)
+  } catch {
+    return 'what was thrown cannot be shown as text'
+  }
+}
+
+/** The error that was thrown, or one that says what was thrown in its place. */
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(messageOf(thrown))
+}
+
 /**
  * An option is unknown or impossible. Thrown at start, naming the option.
  *

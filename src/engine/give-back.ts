@@ -1,5 +1,5 @@
-/** Giving back: a claim whose answer was lost may hold rows that nobody will handle. */
-import type { Claim, ClaimPart, PartVerdict } from '../store/store.ts'
+/** Giving back: what a claim has got for somebody who is gone, or may have got where its answer was lost. */
+import type { Claim, ClaimPart, ClaimVerdict, PartVerdict } from '../store/store.ts'
 import type { Engine } from './engine.ts'
 import { pause } from './port.ts'
 
@@ -23,8 +23,23 @@ export async function giveBack(engine: Engine, request: Claim): Promise<void> {
   }
 }
 
+/** What the store has granted, and nobody wants any longer. */
+export async function giveBackGranted(engine: Engine, request: Claim, verdict: ClaimVerdict): Promise<void> {
+  try {
+    await Promise.all(request.parts.map((part, index) => release(engine, request, part, verdict[index])))
+  } catch (error) {
+    engine.log.raw.debug({ err: error, owner: request.owner }, 'failed to give back a claim; trying again')
+    await giveBack(engine, request)
+  }
+}
+
 async function release(engine: Engine, request: Claim, part: ClaimPart, said: PartVerdict | undefined): Promise<void> {
   if (said?.outcome !== 'acquired') return
+  if (said.takeover) {
+    // It stays stale, so that whoever comes next is told that a holder before him has not come to his end.
+    await (await engine.store()).release(part.rows.map(({ key }) => key))
+    return
+  }
   await engine.settlements.submit({
     owner: request.owner,
     nodeId: request.nodeId,

@@ -10,7 +10,7 @@ import type { Receiver } from './batches.ts'
 import { commit } from './commit.ts'
 import type { HandlerResult, Hold, SettleResult, Withheld } from './delivery.ts'
 import type { Engine } from './engine.ts'
-import { LeaseLostError, type Loss } from './errors.ts'
+import { LeaseLostError, type Loss, messageOf } from './errors.ts'
 import type { Beating } from './heart.ts'
 import { type Acquired, type Asked, HeldLease, type LeaseHolder } from './held-lease.ts'
 import type { LogSubject } from './log.ts'
@@ -33,6 +33,8 @@ export interface HoldKeeper<Of> {
   completed(messages: readonly CompletedMessage[]): void
   /** Nothing more will be tried for one of the leases: it is settled, lost or given up. */
   ended(of: Of): void
+  /** The store has written this settlement. */
+  settled?(of: Of, settlement: Settlement): void
   /** Set where the messages came out of the queue: what becomes of them there, by the handler's result. */
   step?(of: Of, result: HandlerResult): { readonly step: QueueStep; readonly retentionMs: number }
 }
@@ -50,6 +52,8 @@ export interface HoldInput<Of> extends Asked {
 
 /** Also what re-entry is recognised by: which rows are in these hands. */
 export interface LiveHold extends Hold {
+  /** Has its handler ended? */
+  readonly isOver: boolean
   /** The name of the live lease that holds this row, if one does. */
   holds(rowKey: string): string | undefined
 }
@@ -105,12 +109,16 @@ class HeldLeases implements LiveHold, LeaseHolder, Beating {
     return this.#signal
   }
 
+  get isOver(): boolean {
+    return this.#result !== undefined
+  }
+
   within<Result>(work: () => Result): Result {
     return runWithin(this, work)
   }
 
   holds(rowKey: string): string | undefined {
-    if (this.#result) return undefined
+    if (this.isOver) return undefined
     return this.leases.find((lease) => !lease.lost && lease.rows.some((row) => row.key === rowKey))?.name
   }
 
@@ -307,7 +315,7 @@ class HeldLeases implements LiveHold, LeaseHolder, Beating {
       rows: lease.rows,
       messages,
       outcome: messages.length === 0 ? 'released' : result.status,
-      error: isFailed ? String(result.error instanceof Error ? result.error.message : result.error) : null,
+      error: isFailed ? messageOf(result.error) : null,
       response: isFailed ? null : (result.response ?? null),
     }
     return keeper.step ? { ...settlement, ...keeper.step(of, result) } : settlement
@@ -332,6 +340,7 @@ class HeldLeases implements LiveHold, LeaseHolder, Beating {
       if (!lease.lost) this.#lose(lease, 'refused')
       return 'lost'
     }
+    keeper.settled?.(of, lease.settlement as Settlement)
     const heldMs = port.now() - this.#acquiredAt
     meters.ended(result.status, provider, heldMs)
     if (result.status === 'completed') {

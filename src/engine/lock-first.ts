@@ -21,19 +21,34 @@ export interface NextSteps {
   failed(turn: Turn, error: unknown): void
 }
 
-export function createLockFirst(engine: Engine, lines: Lines<Turn>, next: NextSteps): (turn: Turn) => Promise<void> {
+export interface LockFirst {
+  ask(turn: Turn): Promise<void>
+  /** Refuses everybody who has not got his locks, and all who come. */
+  stop(): void
+}
+
+export function createLockFirst(engine: Engine, lines: Lines<Turn>, next: NextSteps): LockFirst {
   const { port, options } = engine
   const slots = createSlots(port, options.maxTransactions)
+  /** Who waits for his locks, or for a place to wait for them in. */
+  const asleep = new Set<Turn>()
+  let isStopped = false
   let warned = false
 
-  async function lockFirst(turn: Turn): Promise<void> {
+  async function ask(turn: Turn): Promise<void> {
+    const gone = new AbortController()
+    turn.whenGone = () => gone.abort()
+    asleep.add(turn)
     try {
+      if (isStopped) throw new ClosedError()
       if (await isHandled(turn)) return
       const waitMs = () => (turn.final ? 0 : Math.max(0, turn.deadlineAt - port.now()))
-      if (!(await slots.take(waitMs()))) return refuse(turn)
-      await locked(turn, await begin(turn, waitMs()))
+      if (!(await slots.take(waitMs(), gone.signal))) return refuse(turn)
+      await locked(turn, await begin(turn, waitMs(), gone.signal))
     } catch (error) {
       if (turn.state !== 'gone') next.failed(turn, engine.isClosed() ? new ClosedError() : error)
+    } finally {
+      asleep.delete(turn)
     }
   }
 
@@ -64,10 +79,10 @@ export function createLockFirst(engine: Engine, lines: Lines<Turn>, next: NextSt
     )
   }
 
-  async function begin(turn: Turn, waitMs: number): Promise<Begun> {
+  async function begin(turn: Turn, waitMs: number, gone: AbortSignal): Promise<Begun> {
     try {
       const rowKeys = turn.parts.flatMap((part) => part.rows.map((row) => row.key))
-      const begun = await (await engine.transactions()).begin(rowKeys, waitMs)
+      const begun = await (await engine.transactions()).begin(rowKeys, waitMs, gone)
       void begun.transaction.ended.then(slots.give)
       return begun
     } catch (error) {
@@ -92,6 +107,7 @@ export function createLockFirst(engine: Engine, lines: Lines<Turn>, next: NextSt
         withholdHeld(turn, verdict)
         keepParts(lines, turn, free)
       }
+      asleep.delete(turn)
       await new Promise<void>((resolve) => {
         turn.transaction = transaction
         turn.whenAnswered = resolve
@@ -126,5 +142,11 @@ export function createLockFirst(engine: Engine, lines: Lines<Turn>, next: NextSt
     return { outcome: 'held', holder, remainingMs: options.staleAfterMs, completed: [] }
   }
 
-  return lockFirst
+  return {
+    ask,
+    stop() {
+      isStopped = true
+      for (const turn of asleep) next.failed(turn, new ClosedError())
+    },
+  }
 }

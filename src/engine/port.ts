@@ -49,3 +49,13 @@ export function pause(port: Port, delayMs: number, awaited?: 'awaited'): Promise
     port.after(delayMs, resolve, awaited)
   })
 }
+
+/** Fulfilled when the work is over, or the time. */
+export async function within(port: Port, limitMs: number, work: Promise<void>): Promise<void> {
+  let timer: Timer | undefined
+  const late = new Promise<void>((resolve) => {
+    timer = port.after(limitMs, resolve, 'awaited')
+  })
+  await Promise.race([work, late])
+  timer?.cancel()
+}

@@ -22,7 +22,11 @@ export function trackHandlers(): void {
 
 /** Runs a hold's handler. */
 export function runWithin<Result>(hold: LiveHold, work: () => Result): Result {
-  return tracked ? storage.run({ hold, outer: storage.getStore() }, work) : work()
+  if (!tracked) return work()
+  let outer = storage.getStore()
+  // Whoever plans his next round from within this one would else keep all those before.
+  while (outer?.hold.isOver) outer = outer.outer
+  return storage.run({ hold, outer }, work)
 }
 
 /** The handler that the running code belongs to, as far as that is tracked. */

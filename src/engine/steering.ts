@@ -1,6 +1,7 @@
 /** Stepping in: releasing sessions, queueing dead messages again or giving them up, cleaning up. */
 import type { Requeued } from '../store/queue.ts'
 import type { MessageRow, MessageStatus, ReleaseOptions } from '../store/store.ts'
+import { named } from './alias.ts'
 import { cleanUp, type Removed } from './cleaning.ts'
 import { throughConflicts } from './conflicts.ts'
 import { type Engine, requireQueue } from './engine.ts'
@@ -59,20 +60,10 @@ export function createSteering(engine: Engine): Steering {
     return released
   }
 
-  async function found(status: MessageStatus, ids: readonly string[]): Promise<MessageRow[]> {
-    const store = await engine.store()
-    const byKey = await store.messages({ status, keys: ids, limit: MOST_MESSAGES })
-    const keys = new Set(byKey.map(({ key }) => key))
-    // No index serves these.
-    const messageIds = ids.filter((id) => !keys.has(id))
-    if (messageIds.length === 0) return byKey
-    const byId = await store.messages({ status, messageIds, limit: MOST_MESSAGES })
-    return [...byKey, ...byId.filter(({ key }) => !keys.has(key))]
-  }
-
   return {
     async release(key) {
-      const rows = planDelivery(deliveryOf(key), options.scope).parts.flatMap((part) => part.rows)
+      const delivery = await named(deliveryOf(key), options.alias)
+      const rows = planDelivery(delivery, options.scope).parts.flatMap((part) => part.rows)
       if (rows.length === 0) {
         throw new KeyError('key', 'names nothing: give prospect (and device), session, or messageId')
       }
@@ -85,12 +76,12 @@ export function createSteering(engine: Engine): Steering {
     releaseSessions: (keys, { force = false } = {}) => releaseRows(keys, { onlyStale: !force }),
     async retry(...ids) {
       const queue = requireQueue(await engine.store())
-      const rows = await found('dead', ids)
+      const rows = await found(engine, 'dead', ids)
       return rows.length === 0 ? 0 : queue.requeue(rows.map(requeued), 'dead')
     },
     async discard(...ids) {
       const queue = requireQueue(await engine.store())
-      const rows = [...(await found('dead', ids)), ...(await found('queued', ids))]
+      const rows = [...(await found(engine, 'dead', ids)), ...(await found(engine, 'queued', ids))]
       if (rows.length === 0) return 0
       return queue.discard(
         rows.map(({ key }) => key),
@@ -105,6 +96,18 @@ export function createSteering(engine: Engine): Steering {
     },
     migrate: async () => (await engine.store()).migrate(),
   }
+}
+
+/** The messages of this status that have these ids or keys. */
+export async function found(engine: Engine, status: MessageStatus, ids: readonly string[]): Promise<MessageRow[]> {
+  const store = await engine.store()
+  const byKey = await store.messages({ status, keys: ids, limit: MOST_MESSAGES })
+  const keys = new Set(byKey.map(({ key }) => key))
+  // No index serves these.
+  const messageIds = ids.filter((id) => !keys.has(id))
+  if (messageIds.length === 0) return byKey
+  const byId = await store.messages({ status, messageIds, limit: MOST_MESSAGES })
+  return [...byKey, ...byId.filter(({ key }) => !keys.has(key))]
 }
 
 /** A message as the queue takes it back. A session's key says who it is, unless it was too long to be kept as it is. */

@@ -41,6 +41,8 @@ export interface Turn extends Waiter {
   /** Whose locks it asks with, and that its handler gets; and who waits for the answer. Of the strategy `transaction`. */
   transaction: StoreTransaction | undefined
   whenAnswered: (() => void) | undefined
+  /** Ends what is being waited for, where whoever asked wants it no longer. */
+  whenGone: (() => void) | undefined
   readonly resolve: (outcome: DeliveryOutcome) => void
   readonly reject: (error: unknown) => void
 }
@@ -68,6 +70,7 @@ export function newTurn(
     leasesLeft: 0,
     transaction: undefined,
     whenAnswered: undefined,
+    whenGone: undefined,
     resolve: known.resolve,
     reject: known.reject,
   }

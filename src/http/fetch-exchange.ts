@@ -1,4 +1,5 @@
 /** The exchange of everything that answers a `Request` with a `Response`. */
+import { asError } from '../engine/errors.ts'
 import type { Claimed } from './claim.ts'
 import type { Answer } from './decision.ts'
 import type { Exchange, HandlerEnd, RequestLock } from './exchange.ts'
@@ -167,7 +168,7 @@ function watch(
           }
         } catch (error) {
           controller.error(error)
-          finished(error instanceof Error ? error : new Error(String(error)))
+          finished(asError(error))
         }
       },
       async cancel(reason) {

@@ -12,6 +12,7 @@ import {
   trace,
 } from '@opentelemetry/api'
 import type { DeliveryOutcome, HandlerResult, Hold, SettleResult } from '../engine/delivery.ts'
+import { asError } from '../engine/errors.ts'
 import { listenTo } from '../engine/events.ts'
 import type { Lease } from '../engine/lease.ts'
 import { requireEngine, type SessionLock } from '../engine/lock.ts'
@@ -164,7 +165,7 @@ function isTakeover({ takeover }: Lease): boolean {
 }
 
 function fail(span: Span, error: unknown): void {
-  const shown = error instanceof Error ? error : new Error(String(error))
+  const shown = asError(error)
   span.recordException(shown)
   span.setStatus({ code: SpanStatusCode.ERROR, message: shown.message })
 }

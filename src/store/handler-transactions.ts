@@ -129,7 +129,7 @@ export function createTransactions<Connection extends HandlerConnection>(
     return held
   }
 
-  async function begin(rowKeys: readonly string[], waitMs: number): Promise<Begun> {
+  async function begin(rowKeys: readonly string[], waitMs: number, unwanted?: AbortSignal): Promise<Begun> {
     requireOpen()
     const until = performance.now() + waitMs
     for (;;) {
@@ -137,12 +137,13 @@ export function createTransactions<Connection extends HandlerConnection>(
       try {
         const connection = reused ?? (await connect())
         const limitMs = Math.max(0, until - performance.now()) + timeoutMs
-        const held = await limited(connection, limitMs, () => lock(connection, rowKeys, until))
+        const held = await limited(connection, limitMs, () => unless(unwanted, lock(connection, rowKeys, until)))
         return { transaction: transactionOn(connection), held }
       } catch (error) {
         // While it was idle, its server may have closed it.
         const isOutworn = reused !== undefined && !dialect.isAnswer(error)
         const failure = dialect.toStoreError(error, false)
+        if (unwanted?.aborted) throw failure
         if (!isOutworn && !(failure.kind === 'conflict' && performance.now() < until)) throw failure
       }
       requireOpen()
@@ -233,4 +234,16 @@ export function createTransactions<Connection extends HandlerConnection>(
       await Promise.allSettled(goodbyes)
     },
   }
+}
+
+/** Rejects as soon as the work is unwanted, whatever becomes of it. */
+function unless<Value>(unwanted: AbortSignal | undefined, work: Promise<Value>): Promise<Value> {
+  if (!unwanted) return work
+  return new Promise((resolve, reject) => {
+    const giveUp = (): void =>
+      reject(new StoreError('unreachable', 'session-lock: nobody waits for this transaction any longer'))
+    if (unwanted.aborted) giveUp()
+    unwanted.addEventListener('abort', giveUp, { once: true })
+    work.then(resolve, reject).finally(() => unwanted.removeEventListener('abort', giveUp))
+  })
 }

@@ -16,8 +16,9 @@ export interface Transactions {
   /**
    * Begins one, READ COMMITTED, and takes the locks of these rows. For those that others hold it waits up to
    * `waitMs`, asleep in the database, while it holds none itself. It settles a little after that at the latest.
+   * Once `unwanted` aborts it waits no longer, and rejects.
    */
-  begin(rowKeys: readonly string[], waitMs: number): Promise<Begun>
+  begin(rowKeys: readonly string[], waitMs: number, unwanted?: AbortSignal): Promise<Begun>
 }
 
 export interface Begun {

@@ -1,6 +1,8 @@
 /** `lock.run` and what one process promises: order, re-entry, followers, events. */
+import { AsyncResource } from 'node:async_hooks'
 import { pino } from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
+import { runningNow } from '../../src/engine/running.ts'
 import { createSessionLock, KeyError, type SessionLockOptions, StoreError } from '../../src/index.ts'
 import { memoryStore } from '../../src/store/memory.ts'
 import type { Store } from '../../src/store/store.ts'
@@ -351,4 +353,41 @@ test('more waiters than maxWaiters are refused at once', async () => {
   first.open()
   await running
   expect((await waiting).status).toBe('processed')
+})
+
+test('anything can be thrown, also what no text can be made of: the session goes on', async () => {
+  const lock = lockOver()
+  const thrown = Object.create(null)
+  const run = lock.run({ messageId: 'm1', prospect: 'p' }, () => {
+    throw thrown
+  })
+  expect(await run.catch((error: unknown) => error)).toBe(thrown)
+  expect(await lock.run({ messageId: 'm2', prospect: 'p' }, () => 'next')).toMatchObject({ value: 'next' })
+  expect(lock.counts().holding).toBe(0)
+  const [failed] = (await lock.messages()).filter(({ messageId }) => messageId === 'm1')
+  expect(failed).toMatchObject({ status: 'failed', lastError: 'what was thrown cannot be shown as text' })
+})
+
+test('work that plans its next round from within itself keeps nothing of the rounds before', async () => {
+  const lock = lockOver()
+  const depths: number[] = []
+  let next = () => lock.run({ session: 'rounds' }, work)
+  function work() {
+    let depth = 0
+    for (let running = runningNow(); running; running = running.outer) depth += 1
+    depths.push(depth)
+    next = AsyncResource.bind(() => lock.run({ session: 'rounds' }, work))
+  }
+  for (let round = 0; round < 5; round += 1) await next()
+  expect(depths).toEqual([1, 1, 1, 1, 1])
+})
+
+test('a session is released under any of a person’s names', async () => {
+  const lock = lockOver({ alias: (prospect) => (prospect === '49' ? 'anna' : prospect) })
+  const handler = gate()
+  const running = lock.run({ prospect: '49', device: 'bot' }, handler.work)
+  await handler.entered
+  expect(await lock.release({ prospect: '49', device: 'bot' })).toMatchObject({ prospect: 'anna' })
+  handler.open()
+  await running
 })

@@ -125,6 +125,41 @@ describe.each(databases)('$name', (database) => {
     await Promise.all(holding)
   })
 
+  test('who wants it no longer waits no longer in the database, and another has his place', async () => {
+    const world = await createWorld(database)
+    const [first, second] = [world.lock(), world.lock({ lockWaitMs: 20_000, maxTransactions: 1 })]
+    const handler = gate()
+    const holding = first.run(key('m1'), handler.pass)
+    await handler.entered
+    const [ofAsleep, ofInLine] = [new AbortController(), new AbortController()]
+    const asleep = second.run(key('m2'), () => 'never', { signal: ofAsleep.signal })
+    await world.untilBlocked()
+    const inLine = second.run({ session: 'line' }, () => 'never', { signal: ofInLine.signal })
+    const other = second.run({ session: 'other' }, () => 'now')
+    for (const controller of [ofInLine, ofAsleep]) controller.abort(new Error('not needed any more'))
+    await expect(asleep).rejects.toThrow('not needed any more')
+    await expect(inLine).rejects.toThrow('not needed any more')
+    expect(await other).toMatchObject({ value: 'now' })
+    handler.open()
+    await holding
+  })
+
+  test('a lock that closes refuses who waits in the database, and begins nothing more', async () => {
+    const world = await createWorld(database)
+    const [first, second] = [world.lock(), world.lock({ lockWaitMs: 20_000 })]
+    const handler = gate()
+    const holding = first.run(key('m1'), handler.pass)
+    await handler.entered
+    const waiting = second.run(key('m2'), () => 'never')
+    await world.untilBlocked()
+    const refused = expect(waiting).rejects.toMatchObject({ code: 'CLOSED' })
+    await second.close()
+    await refused
+    await expect(second.run(key('m3'), () => 'never')).rejects.toMatchObject({ code: 'CLOSED' })
+    handler.open()
+    await holding
+  })
+
   test('a completed duplicate needs no transaction', async () => {
     const world = await createWorld(database)
     const [first, second] = [world.lock(), world.lock({ maxTransactions: 1 })]
