@@ -98,6 +98,7 @@ END $$;
 -- The payloads come one after another, in base64.
 CREATE OR REPLACE FUNCTION session_lock_take(
   lock_wait_ms integer, new_owners text[], node text, lease_micros bigint, token_above bigint, messages_each integer,
+  last_attempt integer,
   OUT answer json, OUT payloads text
 ) LANGUAGE plpgsql VOLATILE
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
@@ -144,7 +145,7 @@ BEGIN
     INTO message_keys, message_lines, message_dues, sequences, messages, payloads
     FROM (
       SELECT head.*, w.due::integer, dense_rank() OVER (ORDER BY w.key)::integer AS line
-      FROM unnest(due_keys, due_firsts) WITH ORDINALITY AS w (key, first, due)
+      FROM unnest(due_keys, due_firsts, due_attempts) WITH ORDINALITY AS w (key, first, attempts, due)
       CROSS JOIN LATERAL (
         SELECT queued.sequence, message.*
         FROM session_lock_queued AS queued
@@ -152,7 +153,9 @@ BEGIN
           SELECT * FROM session_lock_messages AS known WHERE known.message_key = queued.message_key OFFSET 0
         ) AS message
         WHERE queued.session_key = w.key AND queued.sequence >= w.first AND message.status = 'queued'
-        ORDER BY queued.sequence LIMIT messages_each
+        -- The last time, the first one comes alone: those behind it must not die with it.
+        ORDER BY queued.sequence
+        LIMIT CASE WHEN w.attempts > 0 AND w.attempts + 1 >= last_attempt THEN 1 ELSE messages_each END
       ) AS head
       ORDER BY w.key, head.sequence
     ) AS heads;

@@ -1,11 +1,12 @@
 /** The inbox: deliveries are stored, answered at once, and handled afterwards, each session in the order of arrival. */
+import { named } from '../engine/alias.ts'
 import type { Delivery } from '../engine/delivery.ts'
 import { type Engine, requireQueue } from '../engine/engine.ts'
-import { ClosedError, KeyError } from '../engine/errors.ts'
+import { ClosedError, KeyError, OptionsError } from '../engine/errors.ts'
 import { requireEngine } from '../engine/lock.ts'
 import { planDelivery } from '../engine/plan.ts'
-import { requeued } from '../engine/steering.ts'
-import type { QueueDepth } from '../store/queue.ts'
+import { found, requeued } from '../engine/steering.ts'
+import type { Arrival, QueueDepth } from '../store/queue.ts'
 import type { MessageRow } from '../store/store.ts'
 import { arrivalOf } from './arrivals.ts'
 import { type InboxOptions, resolveInboxOptions } from './options.ts'
@@ -13,7 +14,10 @@ import { type Page, type Poller, type PollOptions, startPoller } from './poller.
 import { type Accepted, createInboxMiddleware, type InboxMiddleware } from './receive.ts'
 import { createWorker } from './worker.ts'
 
-/** Which completed messages are to be handled again: those that fit all that is given. Times are epoch milliseconds. */
+/**
+ * Which completed messages are to be handled again: those that fit all that is given. Times are epoch milliseconds.
+ * Without `ids` the latest 10 000 completed messages are looked through.
+ */
 export interface ReplayFilter {
   readonly ids?: readonly string[] | undefined
   readonly provider?: string | undefined
@@ -68,7 +72,7 @@ export interface Inbox {
   stats(): Promise<InboxStats>
 }
 
-/** So many rows are looked through for a replay. */
+/** So many rows are looked through for a replay that names no ids. */
 const MOST_ROWS = 10_000
 
 /**
@@ -86,30 +90,58 @@ export function createInbox(options: InboxOptions): Inbox {
   const engine = requireEngine(lock)
   const worker = createWorker(engine, resolved)
   const pollers = new Set<Poller>()
+  let stopping: Promise<void> | undefined
 
   async function accept(delivery: Delivery, payloadOf: (position: number) => unknown): Promise<Accepted> {
     if (engine.isClosed()) throw new ClosedError()
-    const arrival = await arrivalOf(delivery, payloadOf, resolved, engine.port)
+    const arrival = await arrivalOf(await named(delivery, engine.options.alias), payloadOf, resolved, engine.port)
     if (!arrival) return 'unkeyed'
     const verdict = await engine.arrivals.submit(arrival)
     if (!verdict.includes('queued')) return 'duplicate'
-    worker.newer(arrival.messages.map(({ row }) => row.key))
+    worker.newer(arrival.messages.filter((_, index) => verdict[index] === 'queued').map(({ row }) => row.key))
     worker.wake()
     return 'queued'
   }
 
   async function replay({ limit = 1000, ...filter }: ReplayFilter): Promise<number> {
     const store = await engine.store()
-    const completed = await store.messages({ status: 'completed', limit: MOST_ROWS })
+    const { ids } = filter
+    const completed = ids
+      ? await found(engine, 'completed', ids)
+      : await store.messages({ status: 'completed', limit: MOST_ROWS })
     const rows = completed.filter((row) => fitsFilter(row, filter)).slice(0, limit)
     return rows.length === 0 ? 0 : requireQueue(store).requeue(rows.map(requeued), 'completed')
   }
 
   /** There may be work now. */
   async function waking(change: Promise<number>): Promise<number> {
-    const found = await change
-    if (found > 0) worker.wake()
-    return found
+    const changed = await change
+    if (changed > 0) worker.wake()
+    return changed
+  }
+
+  function poll(polling: PollOptions): Poller {
+    // Whoever asks a source holds a session of its name.
+    if (engine.options.scope === 'message') {
+      throw new OptionsError('scope', '"message" has no sessions, and poll() needs one: make the lock with "both"')
+    }
+    const alone = (work: (signal: AbortSignal) => Promise<void>) =>
+      lock.run({ session: `poll:${polling.source}` }, (lease) => work(lease.signal), { lockWaitMs: 0 })
+    const poller = startPoller(engine, polling, alone, (page) => arrivalIn(polling.source, page), worker.wake)
+    pollers.add(poller)
+    return { stop: () => poller.stop().finally(() => pollers.delete(poller)) }
+  }
+
+  async function arrivalIn(source: string, page: Page): Promise<Arrival> {
+    const messages = page.messages.filter((message) => isKeyable(engine, source, message))
+    const delivery = await named(deliveryOf(source, { ...page, messages }), engine.options.alias)
+    const payloadOf = (position: number) => messages[position]?.payload
+    return (await arrivalOf(delivery, payloadOf, resolved, engine.port)) ?? NOTHING
+  }
+
+  async function stop(): Promise<void> {
+    await Promise.all([worker.stop(), ...[...pollers].map((poller) => poller.stop())])
+    pollers.clear()
   }
 
   return {
@@ -119,29 +151,16 @@ export function createInbox(options: InboxOptions): Inbox {
       requireQueue(await engine.store())
       worker.start()
     },
-    async stop() {
-      await Promise.all([worker.stop(), ...[...pollers].map((poller) => poller.stop())])
+    stop() {
+      stopping ??= stop().finally(() => {
+        stopping = undefined
+      })
+      return stopping
     },
     retry: (...ids) => waking(lock.retry(...ids)),
     discard: (...ids) => waking(lock.discard(...ids)),
     replay: (filter) => waking(replay(filter)),
-    poll(polling) {
-      const poller = startPoller(
-        engine,
-        polling,
-        (work) => lock.run({ session: `poll:${polling.source}` }, (lease) => work(lease.signal), { lockWaitMs: 0 }),
-        async (page) => {
-          const kept = {
-            ...page,
-            messages: page.messages.filter((message) => isKeyable(engine, polling.source, message)),
-          }
-          return (await arrivalOf(deliveryOf(polling.source, kept), payloadIn(kept), resolved, engine.port)) ?? NOTHING
-        },
-        worker.wake,
-      )
-      pollers.add(poller)
-      return poller
-    },
+    poll,
     async stats() {
       return { ...(await requireQueue(await engine.store()).depth()), node: worker.counts() }
     },
@@ -166,18 +185,9 @@ function isKeyable(engine: Engine, source: string, { id, prospect, device }: Pag
   }
 }
 
-function payloadIn({ messages }: Page): (position: number) => unknown {
-  return (position) => messages[position]?.payload
-}
-
-function isOne({ messageId, key }: MessageRow, ids: readonly string[]): boolean {
-  return ids.includes(messageId) || ids.includes(key)
-}
-
-function fitsFilter(row: MessageRow, { ids, provider, device, since, until }: ReplayFilter): boolean {
+function fitsFilter(row: MessageRow, { provider, device, since, until }: Omit<ReplayFilter, 'ids'>): boolean {
   const at = row.finishedAt ?? 0
   return (
-    (ids === undefined || isOne(row, ids)) &&
     (provider === undefined || row.provider === provider) &&
     (device === undefined || row.device === device) &&
     (since === undefined || at >= since) &&

@@ -47,7 +47,7 @@ export interface InboxOptions {
   readonly gatherMaxMs?: number | undefined
   /** At most so many messages in one call when gathering. Default 50. */
   readonly gatherMost?: number | undefined
-  /** What a newer message does to the running handler of its session: wait behind it, or abort its signal. Default `queue`. */
+  /** What a newer message does to the running handler of its session: wait behind it, or abort its signal (with `gatherMs`). Default `queue`. */
   readonly onNewer?: 'queue' | 'abort' | undefined
   /** How often a node looks for work by itself: what other nodes received, what is due again. Default 250. */
   readonly pollMs?: number | undefined
@@ -143,6 +143,9 @@ export function resolveInboxOptions(options: InboxOptions): ResolvedInboxOptions
   }
   const { gatherMs = 0, retryAfterMs = 1000 } = options
   const gathers = gatherMs > 0
+  if (options.onNewer === 'abort' && !gathers) {
+    throw new OptionsError('onNewer', '"abort" needs gatherMs: without it no call has more than one message')
+  }
   return {
     handler: options.handler,
     concurrency: options.concurrency ?? 10,

@@ -1,6 +1,6 @@
 /** Sources without webhooks: a table that another service fills, an API that is asked for what is new. */
 import { type Engine, requireQueue } from '../engine/engine.ts'
-import type { Timer } from '../engine/port.ts'
+import { type Timer, within } from '../engine/port.ts'
 import type { Arrival } from '../store/queue.ts'
 
 /** What a source gave: messages, and the position after them. */
@@ -22,14 +22,15 @@ export interface PollOptions {
   /**
    * Asks for what comes after a position (null: from the beginning). It may give again what it gave before: what is
    * known is not stored twice. So let the position of a page that ends within equal timestamps be just before them.
+   * The signal aborts when the answer is not wanted any longer.
    */
-  readonly fetch: (after: string | null) => Promise<Page>
+  readonly fetch: (after: string | null, signal: AbortSignal) => Promise<Page>
   /** How often it is asked while it has nothing. Default 1000. */
   readonly everyMs?: number | undefined
 }
 
-/** Stop it with `stop()`. */
 export interface Poller {
+  /** Asks no more, and resolves when what was being asked is stored, or the lock's `closeTimeoutMs` is over. */
   stop(): Promise<void>
 }
 
@@ -47,15 +48,16 @@ export function startPoller(
 ): Poller {
   const { port } = engine
   const { source, fetch, everyMs = 1000 } = options
-  let stopped = false
+  const stopping = new AbortController()
   let timer: Timer | undefined
   let round: Promise<void> = Promise.resolve()
 
-  async function readPages(signal: AbortSignal): Promise<void> {
+  async function readPages(isMine: AbortSignal): Promise<void> {
+    const signal = AbortSignal.any([isMine, stopping.signal])
     const queue = requireQueue(await engine.store())
     let position = await queue.position(source)
-    while (!stopped && !signal.aborted) {
-      const page = await fetch(position)
+    while (!signal.aborted) {
+      const page = await fetch(position, signal)
       if (page.next === null || page.next === position) return
       const verdict = await queue.enqueueFrom(source, position, page.next, await arrivalOf(page))
       // Another node has read on meanwhile.
@@ -69,9 +71,10 @@ export function startPoller(
     try {
       await alone(readPages)
     } catch (error) {
-      engine.log.raw.error({ err: error, source }, 'failed to poll a source; trying again')
+      if (!stopping.signal.aborted)
+        engine.log.raw.error({ err: error, source }, 'failed to poll a source; trying again')
     }
-    if (!stopped) timer = port.after(everyMs * (0.75 + port.random() / 2), next)
+    if (!stopping.signal.aborted) timer = port.after(everyMs * (0.75 + port.random() / 2), next)
   }
 
   function next(): void {
@@ -81,9 +84,9 @@ export function startPoller(
   next()
   return {
     async stop() {
-      stopped = true
+      stopping.abort()
       timer?.cancel()
-      await round
+      await within(port, engine.options.closeTimeoutMs, round)
     },
   }
 }

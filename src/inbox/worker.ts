@@ -1,4 +1,5 @@
 /** The worker of one process: takes sessions that are due, and runs the handler on each, several at a time. */
+import { AsyncResource } from 'node:async_hooks'
 import { throughConflicts } from '../engine/conflicts.ts'
 import type { HandlerResult } from '../engine/delivery.ts'
 import { type Engine, requireQueue } from '../engine/engine.ts'
@@ -6,8 +7,9 @@ import type { Asked } from '../engine/held-lease.ts'
 import { createHold, type HoldKeeper, type LiveHold } from '../engine/hold.ts'
 import type { Lease } from '../engine/lease.ts'
 import { newPart, type PlannedPart } from '../engine/plan.ts'
-import type { Timer } from '../engine/port.ts'
-import type { QueueStep, Taken } from '../store/queue.ts'
+import { type Timer, within } from '../engine/port.ts'
+import { mostMessages, type QueueStep, type Taken } from '../store/queue.ts'
+import type { Settlement } from '../store/store.ts'
 import type { StoreTransaction } from '../store/transactions.ts'
 import { inboxMessages, plannedMessages } from './arrivals.ts'
 import type { ResolvedInboxOptions } from './options.ts'
@@ -31,6 +33,8 @@ const LOCK_WAIT_MS = 500
 interface Run {
   readonly hold: LiveHold
   readonly newer: AbortController
+  /** One call takes no more than it has. */
+  readonly isFull: boolean
 }
 
 export function createWorker(engine: Engine, options: ResolvedInboxOptions): Worker {
@@ -48,14 +52,18 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
   let beginning = 0
   /** Sessions that are taken, and go back unhandled. */
   let givingBack = 0
+  const limits = { messagesEach: options.messagesEach, lastAttempt: options.maxAttempts }
   const inTransactions = engine.options.strategy === 'transaction'
   const most = inTransactions ? Math.min(options.concurrency, engine.options.maxTransactions) : options.concurrency
   const free = (): number => most - running.size - beginning
 
   function wake(): void {
     wanted = true
-    if (started && !taking && free() > 0) void takeWork()
+    if (started && !taking && free() > 0) begins()
   }
+
+  // Else handlers would run as if they belonged to the request, or to the handler, that woke the worker.
+  const begins = AsyncResource.bind((): void => void takeWork())
 
   /** What was put off here is due here at its time; what others put off is found by the poll. */
   function wakeIn(afterMs: number): void {
@@ -102,9 +110,8 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
   async function takeSome(many: number): Promise<Taken[]> {
     const { nodeId, staleAfterMs } = engine.options
     const owners = Array.from({ length: many }, () => port.randomId())
-    const { messagesEach } = options
     const queue = requireQueue(await engine.store())
-    const wanted = { owners, nodeId, staleAfterMs, tokenAbove: largestToken, messagesEach }
+    const wanted = { owners, nodeId, staleAfterMs, tokenAbove: largestToken, ...limits }
     // On a Galera cluster, two nodes that take one session meet at their commits.
     return throughConflicts(port, engine.options.storeTimeoutMs, () => queue.take(wanted))
   }
@@ -149,6 +156,7 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
     const run: Run = {
       hold: holdOf(taken, part, { sentAt, transaction }, () => ended(rowKey, run)),
       newer: new AbortController(),
+      isFull: taken.messages.length >= mostMessages(limits, taken.attempt - 1),
     }
     running.set(rowKey, run)
     tell(taken, part)
@@ -167,6 +175,7 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
     freed: () => undefined,
     completed: () => undefined,
     ended: ({ onEnded }) => onEnded(),
+    settled: (_, settlement) => count(settlement),
   }
 
   function holdOf(taken: Taken, part: PlannedPart, asked: Omit<Asked, 'claim'>, onEnded: () => void): LiveHold {
@@ -201,20 +210,25 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
   function stepAfter(taken: Taken, result: HandlerResult): { step: QueueStep; retentionMs: number } {
     const { completedRetentionMs, deadRetentionMs } = options
     if (result.status === 'completed') {
-      counts.completed += taken.messages.length
       return { step: { next: 'go-on' }, retentionMs: completedRetentionMs }
     }
     const { error } = result
     if (error instanceof NewerMessageError) return { step: { next: 'give-back' }, retentionMs: completedRetentionMs }
     if (taken.attempt < options.maxAttempts && isRetryable(error)) {
-      counts.retried += 1
       const afterMs =
         error instanceof RetryLater ? error.afterMs : backoffMs(options.backoff, taken.attempt, port.random)
-      wakeIn(afterMs)
       return { step: { next: 'retry', afterMs }, retentionMs: completedRetentionMs }
     }
-    counts.dead += taken.messages.length
     return { step: { next: options.onDead }, retentionMs: deadRetentionMs }
+  }
+
+  /** Only what is written counts: a lost lease's messages are handled by somebody else. */
+  function count({ step, outcome, messages }: Settlement): void {
+    if (step?.next === 'retry') {
+      counts.retried += 1
+      wakeIn(step.afterMs)
+    } else if (outcome === 'completed') counts.completed += messages.length
+    else if (step && step.next !== 'give-back') counts.dead += messages.length
   }
 
   function isRetryable(error: unknown): boolean {
@@ -265,7 +279,10 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
   async function lookForNewer(): Promise<void> {
     try {
       const queue = requireQueue(await engine.store())
-      newer(await queue.haveMore([...running.keys()]))
+      const asked = new Map(running)
+      const found = await queue.haveMore([...asked.keys()])
+      // Of those that have begun since, nobody knows that they have not all of it.
+      newer(found.filter((key) => running.get(key) === asked.get(key)))
     } catch (error) {
       engine.log.raw.debug({ err: error }, 'failed to look for newer messages')
     }
@@ -273,7 +290,11 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
 
   function newer(rowKeys: Iterable<string>): void {
     if (options.onNewer !== 'abort') return
-    for (const key of rowKeys) running.get(key)?.newer.abort(new NewerMessageError())
+    for (const key of rowKeys) {
+      const run = running.get(key)
+      // Whoever has as many as one call takes would begin again with the same, for ever.
+      if (run && !run.isFull) run.newer.abort(new NewerMessageError())
+    }
   }
 
   return {
@@ -289,10 +310,7 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
       wakeTimers.clear()
       if (isIdle()) return
       const over = new Promise<void>((resolve) => (allEnded = resolve))
-      let timer: Timer | undefined
-      const late = new Promise<void>((resolve) => (timer = port.after(engine.options.closeTimeoutMs, resolve)))
-      await Promise.race([over, late])
-      timer?.cancel()
+      await within(port, engine.options.closeTimeoutMs, over)
     },
     wake,
     newer,

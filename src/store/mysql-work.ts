@@ -4,18 +4,13 @@ import { claimBatch } from './mysql-claim.ts'
 import type { Query } from './mysql-connection.ts'
 import { micros, repeat, sorted, type TableNames, toMicros } from './mysql-statements.ts'
 import { integer, text, textOrNull } from './mysql-values.ts'
-import type { PlacedMessage, Take, Taken } from './queue.ts'
+import { mostMessages, type PlacedMessage, type Take, type Taken } from './queue.ts'
 import type { Claim, RowWanted } from './store.ts'
 
 export async function take(query: Query, names: TableNames, wanted: Take): Promise<Taken[]> {
   const due = await lockDue(query, names, wanted.owners.length)
   if (due.length === 0) return []
-  const lines = await firstMessages(
-    query,
-    names,
-    due.map(({ row }) => row.key),
-    wanted.messagesEach,
-  )
+  const lines = await firstMessages(query, names, due, wanted)
   const empty = due.filter(({ row }) => !lines.has(row.key)).map(({ row }) => row.key)
   if (empty.length > 0) await removeEmpty(query, names, empty)
   const waiting = due.filter(({ row }) => (lines.get(row.key)?.length ?? 0) > 0)
@@ -64,13 +59,13 @@ async function lockDue(query: Query, { backlogs }: TableNames, most: number): Pr
 async function firstMessages(
   query: Query,
   names: TableNames,
-  sessionKeys: readonly string[],
-  each: number,
+  due: readonly Due[],
+  wanted: Take,
 ): Promise<Map<string, PlacedMessage[]>> {
   const first = `(SELECT session_key, sequence, message_key FROM ${names.queued} WHERE session_key = ? ORDER BY sequence LIMIT ?)`
   const { rows: places } = await query({
-    sql: sessionKeys.map(() => first).join(' UNION ALL '),
-    values: sessionKeys.flatMap((key) => [key, each]),
+    sql: due.map(() => first).join(' UNION ALL '),
+    values: due.flatMap(({ row, attempts }) => [row.key, mostMessages(wanted, attempts)]),
   })
   const lines = new Map<string, PlacedMessage[]>()
   if (places.length === 0) return lines

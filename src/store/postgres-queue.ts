@@ -41,7 +41,7 @@ export function postgresQueue(links: QueueLinks, names: Names, lockWaitMs: numbe
       ask(async (query) => {
         if (wanted.owners.length === 0) return []
         const [row] = await query({
-          sql: `SELECT answer, payloads FROM ${prefix}take($1::integer, $2::text[], $3::text, $4::bigint, $5::bigint, $6::integer)`,
+          sql: `SELECT answer, payloads FROM ${prefix}take($1::integer, $2::text[], $3::text, $4::bigint, $5::bigint, $6::integer, $7::integer)`,
           values: [
             lockWaitMs,
             wanted.owners,
@@ -49,6 +49,7 @@ export function postgresQueue(links: QueueLinks, names: Names, lockWaitMs: numbe
             toMicros(wanted.staleAfterMs),
             wanted.tokenAbove,
             wanted.messagesEach,
+            wanted.lastAttempt,
           ],
         })
         const [answer, payloads] = row ?? []

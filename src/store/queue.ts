@@ -50,6 +50,19 @@ export interface Take {
   readonly tokenAbove: number
   /** At most so many messages of each session. */
   readonly messagesEach: number
+  /**
+   * Where a session's first message is begun for the so-manieth time, or more often, and not for the first time, it comes
+   * alone: those behind it have not been tried as often, and must not die with it.
+   */
+  readonly lastAttempt: number
+}
+
+/** How many messages of a session are taken whose first one was begun so often before. */
+export function mostMessages(
+  { messagesEach, lastAttempt }: Pick<Take, 'messagesEach' | 'lastAttempt'>,
+  attempts: number,
+) {
+  return attempts > 0 && attempts + 1 >= lastAttempt ? 1 : messagesEach
 }
 
 /** A session that was taken. */

@@ -1,16 +1,17 @@
 /** The queue of the SQLite store. Everything here runs inside a write transaction: nobody else can write meanwhile. */
 import { claimAll, type Moment, type Tables } from './local.ts'
-import type {
-  Arrival,
-  ArrivalVerdict,
-  Gather,
-  PlacedMessage,
-  QueueDepth,
-  QueuedMessage,
-  QueueStep,
-  Requeued,
-  Take,
-  Taken,
+import {
+  type Arrival,
+  type ArrivalVerdict,
+  type Gather,
+  mostMessages,
+  type PlacedMessage,
+  type QueueDepth,
+  type QueuedMessage,
+  type QueueStep,
+  type Requeued,
+  type Take,
+  type Taken,
 } from './queue.ts'
 import { readableText } from './rows.ts'
 import type { SqliteConnection, SqliteRow } from './sqlite-driver.ts'
@@ -100,7 +101,7 @@ export function sqliteQueue(connection: SqliteConnection, tables: () => Tables, 
       prospect: text(backlog['id_prospect']),
       device: text(backlog['id_device']),
     }
-    const first = firstMessages(row.key, wanted.messagesEach)
+    const first = firstMessages(row.key, mostMessages(wanted, Number(backlog['attempts'])))
     if (first.length === 0) {
       connection.run(`DELETE FROM ${backlogs} WHERE session_key = ?`, row.key)
       return undefined

@@ -55,6 +55,11 @@ export const queueChecks: readonly Check[] = [
     },
   },
   {
+    promise:
+      'a message that is begun for the last time comes alone, and those behind it have all their tries before them',
+    run: async ({ open }) => lastAttempt(await open()),
+  },
+  {
     promise: 'a message that is to be retried stays first in line, is not due before its time, and counts its attempts',
     run: async ({ open }) => retried(await open()),
   },
@@ -251,6 +256,19 @@ async function retried(store: Store): Promise<void> {
   assert.deepEqual(await store.look([message('m1')]), [])
   assert.deepEqual(await enqueue(store, arrivalOf('S', ['m1', 'm3'])), ['known', 'queued'])
   assert.deepEqual(await take(store), [])
+}
+
+async function lastAttempt(store: Store): Promise<void> {
+  const several = { messagesEach: 5, lastAttempt: 2 }
+  const failed = { outcome: 'failed', error: 'no use' } as const
+  await enqueue(store, arrivalOf('S', ['m1']))
+  await finish(store, only(await take(store, 1, several)), { next: 'retry', afterMs: 0 }, failed)
+  await enqueue(store, arrivalOf('S', ['m2', 'm3']))
+  const last = await until('the message is due again', async () => (await take(store, 1, several))[0])
+  assert.deepEqual([keysOf(last), last.attempt], [['m1'], 2])
+  await finish(store, last, { next: 'go-on' }, failed)
+  const others = only(await take(store, 1, several))
+  assert.deepEqual([keysOf(others), others.attempt], [['m2', 'm3'], 1])
 }
 
 async function stopped(store: Store): Promise<void> {

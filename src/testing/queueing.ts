@@ -21,7 +21,7 @@ export async function enqueue(store: Store, arrival: Arrival): Promise<ArrivalVe
 
 export async function take(store: Store, sessions = 1, details: Partial<Take> = {}): Promise<Taken[]> {
   const owners = Array.from({ length: sessions }, () => randomUUID())
-  const rest = { nodeId: 'node-1', staleAfterMs: LONG_MS, tokenAbove: 0, messagesEach: 1 }
+  const rest = { nodeId: 'node-1', staleAfterMs: LONG_MS, tokenAbove: 0, messagesEach: 1, lastAttempt: 9 }
   return queueOf(store).take({ owners, ...rest, ...details })
 }
 

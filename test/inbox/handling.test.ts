@@ -1,4 +1,6 @@
 /** What the inbox does with the messages it keeps. */
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { createInbox, RetryLater } from '../../src/inbox/index.ts'
 import { createSessionLock, OptionsError } from '../../src/index.ts'
@@ -127,6 +129,75 @@ describe.each(queueStores)('$name', ({ options }) => {
     await world.send('anna', 'm2')
     await world.untilEmpty()
     expect(world.calls).toEqual([['m1'], ['m1', 'm2']])
+    await world.close()
+  })
+
+  test('a session that has more than one call takes comes to its end, however often a newer message comes', async () => {
+    const world = await startInbox(
+      options(),
+      async (_, call, signal) => {
+        const aborted = new Promise((resolve) => signal.addEventListener('abort', resolve))
+        // Long enough for several looks at what waits.
+        await (call === 1 ? aborted : Promise.race([aborted, sleep(150)]))
+        signal.throwIfAborted()
+      },
+      { gatherMs: 1, gatherMost: 2, onNewer: 'abort' },
+    )
+    await world.send('anna', 'm1')
+    await world.untilCalls(1)
+    await world.send('anna', 'm2', 'm3', 'm4', 'm5')
+    await world.untilEmpty()
+    expect(world.calls).toEqual([['m1'], ['m1', 'm2'], ['m3', 'm4'], ['m5']])
+    await world.close()
+  })
+
+  test('what comes again aborts nobody, also together with something new of somebody else', async () => {
+    const running = gate()
+    const aborted: boolean[] = []
+    const world = await startInbox(
+      options(),
+      async ([message], _, signal) => {
+        if (message?.id === 'm1') await running.passed
+        aborted.push(signal.aborted)
+      },
+      { gatherMs: 1, onNewer: 'abort' },
+    )
+    await world.send('anna', 'm1')
+    await world.untilCalls(1)
+    const of = (prospect: string, id: string) => ({ id, prospect, device: 'bot', kind: 'message' as const })
+    await world.inbox.accept({ provider: 'test', messages: [of('anna', 'm1'), of('ben', 'm2')] }, {})
+    await world.untilCalls(2)
+    running.pass()
+    await world.untilEmpty()
+    expect(aborted).toEqual([false, false])
+    await world.close()
+  })
+
+  test('one person under several names is one session', async () => {
+    const running = gate()
+    const alias = async (prospect: string) => (prospect === '49' || prospect === 'lid' ? 'anna' : prospect)
+    const world = await startInbox(options(), (_, call) => (call === 1 ? running.passed : undefined), {
+      lockOptions: { alias },
+    })
+    await world.send('49', 'm1')
+    await world.untilCalls(1)
+    await world.send('lid', 'm2')
+    await world.send('ben', 'm3')
+    await world.untilCalls(2)
+    expect(world.calls).toEqual([['m1'], ['m3']])
+    running.pass()
+    await world.untilEmpty()
+    expect(world.calls[2]).toEqual(['m2'])
+    await world.close()
+  })
+
+  test('handlers belong to no request, and to no other handler', async () => {
+    const requests = new AsyncLocalStorage<string>()
+    const seen: unknown[] = []
+    const world = await startInbox(options(), () => void seen.push(requests.getStore()))
+    await requests.run('request', () => world.send('anna', 'm1'))
+    await world.untilEmpty()
+    expect(seen).toEqual([undefined])
     await world.close()
   })
 
