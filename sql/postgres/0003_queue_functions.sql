@@ -147,16 +147,20 @@ BEGIN
       SELECT head.*, w.due::integer, dense_rank() OVER (ORDER BY w.key)::integer AS line
       FROM unnest(due_keys, due_firsts, due_attempts) WITH ORDINALITY AS w (key, first, attempts, due)
       CROSS JOIN LATERAL (
-        SELECT queued.sequence, message.*
-        FROM session_lock_queued AS queued
-        CROSS JOIN LATERAL (
-          SELECT * FROM session_lock_messages AS known WHERE known.message_key = queued.message_key OFFSET 0
-        ) AS message
-        WHERE queued.session_key = w.key AND queued.sequence >= w.first AND message.status = 'queued'
-        -- The last time, the first one comes alone: those behind it must not die with it.
-        ORDER BY queued.sequence
-        LIMIT CASE WHEN w.attempts > 0 AND w.attempts + 1 >= last_attempt THEN 1 ELSE messages_each END
+        SELECT first_ones.*, bool_or(status = 'dead') OVER (ORDER BY sequence) AS is_stopped
+        FROM (
+          SELECT queued.sequence, message.*
+          FROM session_lock_queued AS queued
+          CROSS JOIN LATERAL (
+            SELECT * FROM session_lock_messages AS known WHERE known.message_key = queued.message_key OFFSET 0
+          ) AS message
+          WHERE queued.session_key = w.key AND queued.sequence >= w.first AND message.status IN ('queued', 'dead')
+          -- The last time, the first one comes alone: those behind it must not die with it.
+          ORDER BY queued.sequence
+          LIMIT CASE WHEN w.attempts > 0 AND w.attempts + 1 >= last_attempt THEN 1 ELSE messages_each END
+        ) AS first_ones
       ) AS head
+      WHERE NOT head.is_stopped
       ORDER BY w.key, head.sequence
     ) AS heads;
   SELECT array_agg(due_keys[due]), array_agg(due_prospects[due]), array_agg(due_devices[due]), array_agg(list),
@@ -171,9 +175,22 @@ BEGIN
 
   found := coalesce(cardinality(line_keys), 0);
   IF found < cardinality(due_keys) THEN
-    DELETE FROM session_lock_queued WHERE session_key = ANY (due_keys) AND (found = 0 OR session_key <> ALL (line_keys));
-    DELETE FROM session_lock_backlogs
-      WHERE session_key = ANY (due_keys) AND (found = 0 OR session_key <> ALL (line_keys));
+    due_keys := ARRAY(SELECT key FROM unnest(due_keys) AS key WHERE found = 0 OR key <> ALL (line_keys));
+    -- A dead message is the first of them: until somebody steps in. The others have none left.
+    WITH stopped AS (
+      UPDATE session_lock_backlogs AS backlog SET due_at = NULL
+      WHERE session_key = ANY (due_keys) AND EXISTS (
+        SELECT 1 FROM session_lock_queued AS queued
+        CROSS JOIN LATERAL (
+          SELECT * FROM session_lock_messages AS known WHERE known.message_key = queued.message_key OFFSET 0
+        ) AS message
+        WHERE queued.session_key = backlog.session_key AND queued.sequence >= backlog.first_sequence
+          AND message.status = 'dead')
+      RETURNING session_key
+    )
+    SELECT array_agg(key) INTO due_keys FROM unnest(due_keys) AS key WHERE key NOT IN (SELECT session_key FROM stopped);
+    DELETE FROM session_lock_queued WHERE session_key = ANY (due_keys);
+    DELETE FROM session_lock_backlogs WHERE session_key = ANY (due_keys);
   END IF;
   IF found = 0 THEN
     RETURN;
@@ -184,11 +201,11 @@ BEGIN
     array_fill(node, ARRAY[found]), message_lists, array_fill(token_above, ARRAY[found]),
     array_fill(lease_micros, ARRAY[found]), message_keys, message_lines);
 
-  -- Who is held by a direct claim is due again when that would run out; whose messages are all completed, at once.
+  -- Who is held by a direct claim is due again in a moment; whose messages are all completed, at once.
   moment := clock_timestamp();
   UPDATE session_lock_backlogs AS backlog SET
     due_at = CASE w.outcome WHEN 'acquired' THEN moment + lease_micros * interval '1 microsecond'
-      WHEN 'held' THEN moment + coalesce(w.remaining, 0) * interval '1 microsecond' ELSE due_at END,
+      WHEN 'held' THEN moment + least(coalesce(w.remaining, 0), 1000000) * interval '1 microsecond' ELSE due_at END,
     attempts = CASE w.outcome WHEN 'acquired' THEN attempts + 1 ELSE attempts END,
     taken_through = CASE w.outcome WHEN 'acquired' THEN w.through END
   FROM (
@@ -237,6 +254,11 @@ BEGIN
   UPDATE session_lock_messages SET status = 'queued', last_error = NULL, finished_at = NULL, expires_at = NULL
     WHERE message_key = ANY (found);
 
+  -- What stands where its session has been taken already leaves the line with that, so it gets another place.
+  DELETE FROM session_lock_queued AS line USING session_lock_backlogs AS backlog
+    WHERE line.session_key = ANY (line_keys) AND line.message_key = ANY (found)
+      AND backlog.session_key = line.session_key
+      AND line.sequence <= coalesce(backlog.taken_through, backlog.first_sequence - 1);
   -- Those that stopped their session stand in line still, and are due.
   SELECT coalesce(array_agg(message_key), '{}') INTO standing
     FROM session_lock_queued WHERE session_key = ANY (line_keys) AND message_key = ANY (found);

@@ -48,10 +48,12 @@ const MOST_MESSAGES = 10_000
 export function createSteering(engine: Engine): Steering {
   const { port, options } = engine
 
+  const repeated = <Value>(work: () => Promise<Value>) => throughConflicts(port, options.storeTimeoutMs, work)
+
   async function releaseRows(keys: readonly string[], how: ReleaseOptions): Promise<SessionInfo[]> {
     if (keys.length === 0) return []
     const store = await engine.store()
-    const rows = await throughConflicts(port, options.storeTimeoutMs, () => store.release(keys, how))
+    const rows = await repeated(() => store.release(keys, how))
     const released = rows.filter(({ owner }) => owner !== null).map(sessionInfo)
     for (const { prospect, device, owner, messageIds, nodeId } of released) {
       const name = [prospect, device].filter((part) => part !== null).join(' · ')
@@ -77,16 +79,14 @@ export function createSteering(engine: Engine): Steering {
     async retry(...ids) {
       const queue = requireQueue(await engine.store())
       const rows = await found(engine, 'dead', ids)
-      return rows.length === 0 ? 0 : queue.requeue(rows.map(requeued), 'dead')
+      return rows.length === 0 ? 0 : repeated(() => queue.requeue(rows.map(requeued), 'dead'))
     },
     async discard(...ids) {
       const queue = requireQueue(await engine.store())
       const rows = [...(await found(engine, 'dead', ids)), ...(await found(engine, 'queued', ids))]
       if (rows.length === 0) return 0
-      return queue.discard(
-        rows.map(({ key }) => key),
-        options.retentionMs,
-      )
+      const keys = rows.map(({ key }) => key)
+      return repeated(() => queue.discard(keys, options.retentionMs))
     },
     async cleanup() {
       return cleanUp(engine, await engine.store(), async (forMs) => {

@@ -1,5 +1,6 @@
 /** The inbox: deliveries are stored, answered at once, and handled afterwards, each session in the order of arrival. */
 import { named } from '../engine/alias.ts'
+import { throughConflicts } from '../engine/conflicts.ts'
 import type { Delivery } from '../engine/delivery.ts'
 import { type Engine, requireQueue } from '../engine/engine.ts'
 import { ClosedError, KeyError, OptionsError } from '../engine/errors.ts'
@@ -110,7 +111,9 @@ export function createInbox(options: InboxOptions): Inbox {
       ? await found(engine, 'completed', ids)
       : await store.messages({ status: 'completed', limit: MOST_ROWS })
     const rows = completed.filter((row) => fitsFilter(row, filter)).slice(0, limit)
-    return rows.length === 0 ? 0 : requireQueue(store).requeue(rows.map(requeued), 'completed')
+    if (rows.length === 0) return 0
+    const again = () => requireQueue(store).requeue(rows.map(requeued), 'completed')
+    return throughConflicts(engine.port, engine.options.storeTimeoutMs, again)
   }
 
   /** There may be work now. */

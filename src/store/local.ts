@@ -205,6 +205,8 @@ function settleMessage(
   const before = tables.message(message.key)
   // Under two sessions, somebody else may have completed it meanwhile; a failure takes nothing of that back.
   if (status !== 'completed' && before && isHandled(before, now)) return
+  // Nor does a direct one take a message out of the queue.
+  if (status === 'failed' && before?.status === 'queued') return
   const sessionKey = settlement.rows[0]?.key ?? null
   tables.putMessage({
     key: message.key,

@@ -99,14 +99,14 @@ async function discard(
   retentionMs: number,
 ): Promise<number> {
   let found = 0
-  for (const key of sorted(messageKeys)) {
-    const { rows } = await query({
-      sql: `SELECT COALESCE(session_key, message_key) FROM ${names.messages}
-        WHERE message_key = ? AND status IN ('queued', 'dead')`,
-      values: [key],
-    })
-    if (!rows[0]) continue
-    const sessionKey = text(rows[0][0])
+  if (messageKeys.length === 0) return 0
+  const { rows } = await query({
+    sql: `SELECT message_key, COALESCE(session_key, message_key) FROM ${names.messages} FORCE INDEX (PRIMARY)
+      WHERE message_key IN (?) AND status IN ('queued', 'dead')`,
+    values: [sorted(messageKeys)],
+  })
+  const standing = rows.map(([key, sessionKey]) => ({ key: text(key), sessionKey: text(sessionKey) }))
+  for (const { key, sessionKey } of byKey(standing, (one) => one.sessionKey)) {
     await lockKeys(query, names.backlogs, [sessionKey])
     // Of a session that somebody has in hand now, nothing may be taken away.
     const { rows: held } = await query({

@@ -178,8 +178,12 @@ const MESSAGE_COLUMNS =
   'message_key, provider, id_device, message_id, session_key, status, owner, node_id, fencing_token, ' +
   'attempts, last_error, response, finished_at, expires_at'
 
-/** Under two sessions, somebody else may have completed it meanwhile; a failure takes nothing of that back. */
-const WRITES = `NOT (VALUES(status) <> 'completed' AND ${IS_HANDLED})`
+/**
+ * Under two sessions, somebody else may have completed it meanwhile; a failure takes nothing of that back. Nor does a
+ * direct one take a message out of the queue.
+ */
+const WRITES = `NOT (VALUES(status) = 'failed' AND status = 'queued' OR VALUES(status) <> 'completed'
+  AND status IN ('completed', 'dead') AND (expires_at IS NULL OR expires_at > UTC_TIMESTAMP(6)))`
 
 /**
  * Writes the messages of settlements, each with the settlement it belongs to. `ifChanged`: refused, as `isCountRefused`

@@ -4,15 +4,16 @@ import { claimBatch } from './mysql-claim.ts'
 import type { Query } from './mysql-connection.ts'
 import { micros, repeat, sorted, type TableNames, toMicros } from './mysql-statements.ts'
 import { integer, text, textOrNull } from './mysql-values.ts'
-import { mostMessages, type PlacedMessage, type Take, type Taken } from './queue.ts'
+import { heldAgainMs, mostMessages, openMessages, type PlacedMessage, type Take, type Taken } from './queue.ts'
 import type { Claim, RowWanted } from './store.ts'
 
 export async function take(query: Query, names: TableNames, wanted: Take): Promise<Taken[]> {
   const due = await lockDue(query, names, wanted.owners.length)
   if (due.length === 0) return []
-  const lines = await firstMessages(query, names, due, wanted)
+  const { lines, stopped } = await firstMessages(query, names, due, wanted)
   const empty = due.filter(({ row }) => !lines.has(row.key)).map(({ row }) => row.key)
   if (empty.length > 0) await removeEmpty(query, names, empty)
+  for (const key of stopped) await putOff(query, names, key, null)
   const waiting = due.filter(({ row }) => (lines.get(row.key)?.length ?? 0) > 0)
   const { nodeId, staleAfterMs, tokenAbove } = wanted
   const claims = waiting.map(({ row }, index): Claim => {
@@ -26,9 +27,9 @@ export async function take(query: Query, names: TableNames, wanted: Take): Promi
     const verdict = verdicts[index]?.[0]
     if (verdict?.outcome === 'acquired') {
       const { fencingToken, takeover } = verdict
-      const messages = lines.get(row.key) ?? []
+      const messages = openMessages(lines.get(row.key) ?? [], verdict.completed)
       taken.push({ claim: claims[index] as Claim, fencingToken, takeover, messages, attempt: attempts + 1 })
-    } else await putOff(query, names, row.key, verdict?.outcome === 'held' ? verdict.remainingMs : 0)
+    } else await putOff(query, names, row.key, verdict?.outcome === 'held' ? heldAgainMs(verdict.remainingMs) : 0)
   }
   if (taken.length > 0) await markTaken(query, names, taken, lines, staleAfterMs)
   return taken
@@ -39,11 +40,14 @@ interface Due {
   readonly attempts: number
 }
 
-/** Not those that another node is looking at just now. */
+/**
+ * Not those that another node is looking at just now. By `NOW`, since with `SYSDATE` the index is no range, and all of it
+ * would be locked; it waits for nobody, so that its clock is not behind.
+ */
 async function lockDue(query: Query, { backlogs }: TableNames, most: number): Promise<Due[]> {
   const { rows } = await query({
     sql: `SELECT session_key, id_prospect, id_device, attempts FROM ${backlogs} FORCE INDEX (${backlogs}_due)
-      WHERE due_at <= SYSDATE(6) ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
+      WHERE due_at <= NOW(6) ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED`,
     values: [most],
   })
   return rows.map(([key, prospect, device, attempts]) => ({
@@ -53,40 +57,49 @@ async function lockDue(query: Query, { backlogs }: TableNames, most: number): Pr
 }
 
 /**
- * The first messages of each session. Of those that a direct claim has handled meanwhile the line is rid; a session
- * that has only such is there with none, and looked at again the next time.
+ * The first messages of each session, up to the first dead one; `stopped`: those sessions where that is the first of
+ * all. Of those that a direct claim has handled meanwhile the line is rid; a session that has only such is there with
+ * none, and looked at again the next time.
  */
 async function firstMessages(
   query: Query,
   names: TableNames,
   due: readonly Due[],
   wanted: Take,
-): Promise<Map<string, PlacedMessage[]>> {
+): Promise<{ readonly lines: Map<string, PlacedMessage[]>; readonly stopped: ReadonlySet<string> }> {
   const first = `(SELECT session_key, sequence, message_key FROM ${names.queued} WHERE session_key = ? ORDER BY sequence LIMIT ?)`
   const { rows: places } = await query({
     sql: due.map(() => first).join(' UNION ALL '),
     values: due.flatMap(({ row, attempts }) => [row.key, mostMessages(wanted, attempts)]),
   })
   const lines = new Map<string, PlacedMessage[]>()
-  if (places.length === 0) return lines
+  const stopped = new Set<string>()
+  if (places.length === 0) return { lines, stopped }
   const { rows } = await query({
-    sql: `SELECT message_key, provider, id_device, message_id, payload, ${micros('received_at')} FROM ${names.messages}
+    sql: `SELECT message_key, provider, id_device, message_id, payload, ${micros('received_at')},
+      status FROM ${names.messages}
       FORCE INDEX (PRIMARY) WHERE message_key IN (?) AND status IN ('queued', 'dead')`,
     values: [sorted(places.map(([, , key]) => text(key)))],
   })
   const found = new Map(rows.map((row) => [text(row[0]), row]))
-  for (const [sessionKey, sequence, messageKey] of places) {
-    const line = lines.get(text(sessionKey)) ?? []
-    lines.set(text(sessionKey), line)
-    const row = found.get(text(messageKey))
-    if (row) line.push(placedMessage(row, integer(sequence), text(sessionKey)))
-    else {
+  const inOrder = places.map(([sessionKey, sequence, messageKey]) => ({
+    sessionKey: text(sessionKey),
+    sequence: integer(sequence),
+    row: found.get(text(messageKey)),
+  }))
+  const ended = new Set<string>()
+  for (const { sessionKey, sequence, row } of inOrder.sort((a, b) => a.sequence - b.sequence)) {
+    const line = lines.get(sessionKey) ?? []
+    lines.set(sessionKey, line)
+    if (!row) {
       const sql = `DELETE FROM ${names.queued} WHERE session_key = ? AND sequence = ?`
-      await query({ sql, values: [text(sessionKey), integer(sequence)] })
-    }
+      await query({ sql, values: [sessionKey, sequence] })
+    } else if (text(row[6]) === 'dead') {
+      if (line.length === 0) stopped.add(sessionKey)
+      ended.add(sessionKey)
+    } else if (!ended.has(sessionKey)) line.push(placedMessage(row, sequence, sessionKey))
   }
-  for (const line of lines.values()) line.sort((a, b) => a.sequence - b.sequence)
-  return lines
+  return { lines, stopped }
 }
 
 function placedMessage(
@@ -124,9 +137,15 @@ async function markTaken(
   })
 }
 
-async function putOff(query: Query, { backlogs }: TableNames, sessionKey: string, afterMs: number): Promise<void> {
+/** null: until somebody steps in. */
+async function putOff(
+  query: Query,
+  { backlogs }: TableNames,
+  sessionKey: string,
+  afterMs: number | null,
+): Promise<void> {
   await query({
     sql: `UPDATE ${backlogs} SET due_at = SYSDATE(6) + INTERVAL ? MICROSECOND WHERE session_key = ?`,
-    values: [toMicros(afterMs), sessionKey],
+    values: [afterMs === null ? null : toMicros(afterMs), sessionKey],
   })
 }

@@ -2,17 +2,18 @@
 import { type ClaimAnswer, claimVerdicts } from './postgres-claim.ts'
 import type { Link, Row } from './postgres-connection.ts'
 import { bytes, compareBytes, milliseconds, type Names, toMicros } from './postgres-values.ts'
-import type {
-  Arrival,
-  ArrivalVerdict,
-  Gather,
-  Queue,
-  QueueDepth,
-  QueuedMessage,
-  Requeued,
-  Take,
-  Taken,
-  TakenMessage,
+import {
+  type Arrival,
+  type ArrivalVerdict,
+  type Gather,
+  openMessages,
+  type Queue,
+  type QueueDepth,
+  type QueuedMessage,
+  type Requeued,
+  type Take,
+  type Taken,
+  type TakenMessage,
 } from './queue.ts'
 import { readableText } from './rows.ts'
 import type { Claim, RowWanted } from './store.ts'
@@ -234,8 +235,7 @@ function takenSessions({ sessions, messages, claim: answer }: TakeAnswer, payloa
   return claimVerdicts(answer, claims).flatMap(([verdict], index) => {
     if (verdict?.outcome !== 'acquired') return []
     const { fencingToken, takeover, completed } = verdict
-    const done = new Set(completed.map(({ key }) => key))
-    const open = (lines[index] ?? []).filter(({ key }) => !done.has(key))
+    const open = openMessages(lines[index] ?? [], completed)
     const attempt = sessions[index]?.[3] ?? 1
     return [{ claim: claims[index] as Claim, fencingToken, takeover, messages: open, attempt }]
   })

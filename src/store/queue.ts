@@ -14,7 +14,7 @@
  * renewed and lost like any other. While it is held the session is due when the lease would run out, so that stuck
  * work comes back by itself.
  */
-import type { Claim, Holder, MessageRef, RowWanted } from './store.ts'
+import type { Claim, CompletedMessage, Holder, MessageRef, RowWanted } from './store.ts'
 
 /** A message to be kept until it is handled. */
 export interface QueuedMessage extends MessageRef {
@@ -55,6 +55,22 @@ export interface Take {
    * alone: those behind it have not been tried as often, and must not die with it.
    */
   readonly lastAttempt: number
+}
+
+/** When a session that somebody else has is due again: its lease may end long before it would run out. */
+export function heldAgainMs(remainingMs: number): number {
+  return Math.min(remainingMs, HELD_AGAIN_MS)
+}
+
+const HELD_AGAIN_MS = 1000
+
+/** Without those that a direct claim has completed meanwhile. */
+export function openMessages<Message extends MessageRef>(
+  messages: readonly Message[],
+  completed: readonly CompletedMessage[],
+): Message[] {
+  const done = new Set(completed.map(({ key }) => key))
+  return messages.filter(({ key }) => !done.has(key))
 }
 
 /** How many messages of a session are taken whose first one was begun so often before. */
@@ -123,7 +139,8 @@ export interface Queue {
   enqueue(arrivals: readonly Arrival[]): Promise<ArrivalVerdict[]>
   /**
    * Takes sessions that are due, the longest due first, never one that another node is taking (`SKIP LOCKED`). One that
-   * is held by a direct claim is due again when that lease would run out.
+   * is held by a direct claim is due again a moment later. One whose first message is dead is stopped, until that message
+   * is queued again or discarded; of any other the messages up to the first dead one are taken.
    */
   take(wanted: Take): Promise<Taken[]>
   /** Of these sessions, those for which messages wait behind the ones in hand. */

@@ -4,7 +4,9 @@ import {
   type Arrival,
   type ArrivalVerdict,
   type Gather,
+  heldAgainMs,
   mostMessages,
+  openMessages,
   type PlacedMessage,
   type QueueDepth,
   type QueuedMessage,
@@ -79,7 +81,7 @@ export function sqliteQueue(connection: SqliteConnection, tables: () => Tables, 
   }
 
   /** The first messages of a session. Those that a direct claim has completed meanwhile leave the line. */
-  function firstMessages(sessionKey: string, most: number): PlacedMessage[] {
+  function firstMessages(sessionKey: string, most: number): { message: PlacedMessage; isDead: boolean }[] {
     connection.run(
       `DELETE FROM ${queued} WHERE session_key = ? AND NOT EXISTS (SELECT 1 FROM ${messages}
         WHERE ${messages}.message_key = ${queued}.message_key AND status IN ('queued', 'dead'))`,
@@ -87,12 +89,13 @@ export function sqliteQueue(connection: SqliteConnection, tables: () => Tables, 
     )
     return connection
       .all(
-        `SELECT sequence, message_key, provider, id_device, message_id, payload, received_at FROM ${queued}
+        `SELECT sequence, message_key, provider, id_device, message_id, payload, received_at, status
+          FROM ${queued}
           JOIN ${messages} USING (message_key) WHERE ${queued}.session_key = ? ORDER BY sequence LIMIT ?`,
         sessionKey,
         most,
       )
-      .map((row) => placedMessage(row, sessionKey))
+      .map((row) => ({ message: placedMessage(row, sessionKey), isDead: row['status'] === 'dead' }))
   }
 
   function takeOne(backlog: SqliteRow, owner: string, wanted: Take, moment: Moment): Taken | undefined {
@@ -101,17 +104,23 @@ export function sqliteQueue(connection: SqliteConnection, tables: () => Tables, 
       prospect: text(backlog['id_prospect']),
       device: text(backlog['id_device']),
     }
-    const first = firstMessages(row.key, mostMessages(wanted, Number(backlog['attempts'])))
-    if (first.length === 0) {
+    const found = firstMessages(row.key, mostMessages(wanted, Number(backlog['attempts'])))
+    if (found.length === 0) {
       connection.run(`DELETE FROM ${backlogs} WHERE session_key = ?`, row.key)
       return undefined
     }
+    const firstDead = found.findIndex(({ isDead }) => isDead)
+    if (firstDead === 0) {
+      connection.run(`UPDATE ${backlogs} SET due_at = NULL WHERE session_key = ?`, row.key)
+      return undefined
+    }
+    const first = (firstDead < 0 ? found : found.slice(0, firstDead)).map(({ message }) => message)
     const { nodeId, staleAfterMs, tokenAbove } = wanted
     const parts = [{ rows: [row], messages: first }]
     const claim: Claim = { owner, nodeId, parts, whole: true, staleAfterMs, tokenAbove, fromQueue: true }
     const verdict = claimAll(tables(), [claim], moment)[0]?.[0]
     if (verdict?.outcome !== 'acquired') {
-      const remainingMs = verdict?.outcome === 'held' ? verdict.remainingMs : 0
+      const remainingMs = verdict?.outcome === 'held' ? heldAgainMs(verdict.remainingMs) : 0
       connection.run(`UPDATE ${backlogs} SET due_at = ? WHERE session_key = ?`, due(moment.now, remainingMs), row.key)
       return undefined
     }
@@ -121,8 +130,14 @@ export function sqliteQueue(connection: SqliteConnection, tables: () => Tables, 
       first.at(-1)?.sequence ?? 0,
       row.key,
     )
-    const { fencingToken, takeover } = verdict
-    return { claim, fencingToken, takeover, messages: first, attempt: Number(backlog['attempts']) + 1 }
+    const { fencingToken, takeover, completed } = verdict
+    return {
+      claim,
+      fencingToken,
+      takeover,
+      messages: openMessages(first, completed),
+      attempt: Number(backlog['attempts']) + 1,
+    }
   }
 
   /** The next message of the session is due, if there is one. */

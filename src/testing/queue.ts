@@ -82,6 +82,35 @@ export const queueChecks: readonly Check[] = [
     run: async ({ open }) => stopped(await open()),
   },
   {
+    promise: 'of several dead messages each stops its session by itself, and only what was queued again is taken',
+    run: async ({ open }) => severalStopped(await open()),
+  },
+  {
+    promise: 'a failure of a direct claim takes no message out of the queue',
+    run: async ({ open }) => {
+      const store = await open()
+      const direct = await acquire(store, part(['S'], ['m1']))
+      assert.deepEqual(await enqueue(store, arrivalOf('S', ['m1'])), ['queued'])
+      assert.notEqual(await settle(store, direct, { outcome: 'failed', error: 'no use' }), 'lost')
+      assert.equal((await messageOf(store, 'm1'))?.status, 'queued')
+      assert.deepEqual(await handleAll(store), ['m1'])
+    },
+  },
+  {
+    promise: 'a message queued again while its session is in hand is handled after that',
+    run: async ({ open }) => {
+      const store = await open()
+      const direct = await acquire(store, part(['S'], ['m1']))
+      await enqueue(store, arrivalOf('S', ['m1', 'm2']))
+      await settle(store, direct)
+      const taken = await until('the session is due again', async () => (await take(store, 1, { messagesEach: 5 }))[0])
+      assert.deepEqual(keysOf(taken), ['m2'])
+      await requeue(store, 'm1', 'completed')
+      assert.equal(await finish(store, taken, { next: 'go-on' }), 'settled')
+      assert.deepEqual(await handleAll(store), ['m1'])
+    },
+  },
+  {
     promise: 'work that was given back is due at once, and its attempt does not count',
     run: async ({ open }) => {
       const store = await open()
@@ -256,6 +285,24 @@ async function retried(store: Store): Promise<void> {
   assert.deepEqual(await store.look([message('m1')]), [])
   assert.deepEqual(await enqueue(store, arrivalOf('S', ['m1', 'm3'])), ['known', 'queued'])
   assert.deepEqual(await take(store), [])
+}
+
+async function severalStopped(store: Store): Promise<void> {
+  const several = { messagesEach: 5 }
+  await enqueue(store, arrivalOf('S', ['m1', 'm2', 'm3']))
+  const failed = { outcome: 'failed', error: 'no use' } as const
+  await finish(store, only(await take(store, 1, several)), { next: 'stop' }, failed)
+  await enqueue(store, arrivalOf('S', ['m4']))
+  assert.equal(await queueOf(store).discard(['m1'], LONG_MS), 1)
+  assert.deepEqual(await take(store, 1, several), [])
+  assert.equal((await queueOf(store).depth()).stopped, 1)
+  assert.equal(await requeue(store, 'm2', 'dead'), 1)
+  const again = only(await take(store, 1, several))
+  assert.deepEqual([keysOf(again), again.attempt], [['m2'], 1])
+  await finish(store, again, { next: 'go-on' })
+  assert.deepEqual(await take(store, 1, several), [])
+  assert.equal(await queueOf(store).discard(['m3'], LONG_MS), 1)
+  assert.deepEqual(await handleAll(store), ['m4'])
 }
 
 async function lastAttempt(store: Store): Promise<void> {
