@@ -17,18 +17,20 @@ interface DriverError extends Error {
 
 /**
  * Deadlock, lock wait timeout, killed statement, table altered meanwhile, row changed meanwhile. On a Galera cluster
- * the first is also what a transaction is told that lost against one of another node, at its COMMIT or before.
+ * the first is also what a transaction is told that lost against one of another node, at its COMMIT or before; in a
+ * group of MySQL servers it is 3101.
  */
-const CONFLICT = new Set([1213, 1205, 1317, 1412, 1020])
+const CONFLICT = new Set([1213, 1205, 1317, 1412, 1020, 3101])
 
 /**
- * Too many connections (1040, 1203, 1226), shutting down (1053), read-only (1290, 1792, 1836), statement limit
- * (1969, 3024), disk or lock table full (1021, 1114, 1206), a node that is out of its Galera cluster (1047),
- * killed or timed-out connection (1927, 4031), blocked host (1129), failed commit (1180).
+ * What is wrong with the statement or its values, and will be again: by the class of its state (number of values, value,
+ * constraint, syntax or right), or where the server gives it no class, a packet too large (1153), a text of wrong
+ * characters (1366), no default (1364), too many placeholders (1390), a failed check (3819).
  */
-const UNREACHABLE = new Set([
-  1040, 1203, 1226, 1053, 1290, 1792, 1836, 1969, 3024, 1021, 1114, 1206, 1047, 1927, 4031, 1129, 1180,
-])
+const DATA_CLASSES = ['21', '22', '23', '42']
+const DATA = new Set([1153, 1366, 1364, 1390, 3819])
+/** In one of these classes too, but they pass: too many connections of this user (1203), too much asked by him (1226). */
+const PASSING = new Set([1203, 1226])
 
 const NO_SUCH_TABLE = 1146
 const OUT_OF_CLUSTER = 1047
@@ -103,8 +105,10 @@ export function toStoreError(error: unknown, store: string, committing: boolean)
 function kindOf({ errno = 0, sqlState, code = '' }: DriverError): StoreErrorKind {
   if (CONFLICT.has(errno)) return 'conflict'
   if (SETUP.has(errno) || code.startsWith('HANDSHAKE_') || code.startsWith('AUTH_')) return 'setup'
-  if (UNREACHABLE.has(errno)) return 'unreachable'
-  return sqlState === undefined && isConnectionTrouble(code) ? 'unreachable' : 'data'
+  if (sqlState === undefined) return isConnectionTrouble(code) ? 'unreachable' : 'data'
+  // All else that a server says passes: it is full, stopping, read-only, out of its cluster, behind a proxy that gave up.
+  const isData = DATA.has(errno) || (DATA_CLASSES.includes(sqlState.slice(0, 2)) && !PASSING.has(errno))
+  return isData ? 'data' : 'unreachable'
 }
 
 /** System errors (`ECONNRESET`), the driver's (`PROTOCOL_CONNECTION_LOST`), TLS's (`CERT_HAS_EXPIRED`); a bug has no code. */

@@ -48,6 +48,7 @@ export function mysqlTransactions(handlers: Source, names: TableNames, limits: L
     const [row] = (await send(connection.driver, WHO_AM_I)).rows
     connection.id = integer(row?.[0])
     requireUtf8(text(row?.[1]))
+    requireBackslashes(text(row?.[2]))
   }
 
   const say = (connection: Connection, sql: string) => send(connection.driver, { sql, values: [] }).then(noValue)
@@ -130,7 +131,7 @@ export function mysqlTransactions(handlers: Source, names: TableNames, limits: L
 /** A row that is just being made by two at once. */
 const INSERT_MS = 100
 
-const WHO_AM_I: Statement = { sql: 'SELECT CONNECTION_ID(), @@character_set_client', values: [] }
+const WHO_AM_I: Statement = { sql: 'SELECT CONNECTION_ID(), @@character_set_client, @@sql_mode', values: [] }
 const NOTHING: Statement = { sql: 'DO 0', values: [] }
 
 /** The server's limits on a lock wait or a statement, or ours. */
@@ -169,6 +170,16 @@ function insertRows({ locks }: TableNames, keys: readonly string[]): Statement {
 function without(keys: readonly string[], { rows }: { rows: ReadonlyArray<ReadonlyArray<Buffer | null>> }): string[] {
   const found = new Set(rows.map(([key]) => text(key)))
   return keys.filter((key) => !found.has(key))
+}
+
+/** The driver escapes texts with them, also a stranger's; where they mean nothing, such a text could end its own quotes. */
+function requireBackslashes(sqlMode: string): void {
+  if (!sqlMode.split(',').includes('NO_BACKSLASH_ESCAPES')) return
+  throw new StoreError(
+    'setup',
+    "session-lock: the connections of handlers have NO_BACKSLASH_ESCAPES in their sql_mode, which the driver's quoting " +
+      'does not know. Take it out of the sql_mode of this server or user',
+  )
 }
 
 async function refuseCluster(name: string, driver: MysqlConnection): Promise<void> {

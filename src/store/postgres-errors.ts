@@ -41,10 +41,12 @@ const SETUP = new Map([
   ],
 ])
 
-/** Classes: connection exception (08), insufficient resources (53), operator intervention (57), system error (58). */
-const UNREACHABLE_CLASSES = ['08', '53', '57', '58']
-/** Read-only transaction: a standby, or a primary that has become one. */
-const READ_ONLY = '25006'
+/**
+ * What is wrong with the statement or its values, and will be again. Classes: not supported (0A), number of values (21),
+ * value (22), constraint (23), syntax or right (42), check of a view (44), limit of the program (54), an exception that
+ * somebody raised (P0). All else passes: the server is full, stopping, read-only, or has a fault of its own.
+ */
+const DATA_CLASSES = ['0A', '21', '22', '23', '42', '44', '54', 'P0']
 
 /** true: the server answered with this error, and the connection can be used further. */
 export function isAnswer(error: unknown): boolean {
@@ -69,8 +71,7 @@ function kindOf({ code = '', severity, message }: DriverError): StoreErrorKind {
   if (severity === undefined) return kindOfDriver(code, message)
   if (CONFLICT.has(code)) return 'conflict'
   if (SETUP.has(code) || code.startsWith('28')) return 'setup'
-  if (code === READ_ONLY || UNREACHABLE_CLASSES.includes(code.slice(0, 2))) return 'unreachable'
-  return 'data'
+  return DATA_CLASSES.includes(code.slice(0, 2)) ? 'data' : 'unreachable'
 }
 
 /** System errors have a code (`ECONNRESET`); the driver's own about connections and passwords have only a text. */

@@ -20,6 +20,7 @@ export async function examine(send: Send): Promise<Finding[]> {
 }
 
 function examineRole(info: Info): Finding {
+  if (isOfCluster(info)) return ok('writable', 'a node of a cluster, which names the masters')
   if (info.get('role') === 'master') return ok('writable', `a master, with ${info.get('connected_slaves')} replicas`)
   return fault(
     'writable',
@@ -33,7 +34,7 @@ function examineMemory(info: Info): Finding {
   const most = Number(info.get('maxmemory'))
   const used = Number(info.get('used_memory'))
   const size = `${info.get('used_memory_human')} of ${most === 0 ? 'as much as there is' : info.get('maxmemory_human')} in use`
-  if (policy !== 'noeviction') {
+  if (most > 0 && policy !== 'noeviction') {
     return fault(
       'memory',
       `maxmemory-policy is ${policy}: a full Redis throws locks and handled messages away; ${size}`,
@@ -43,7 +44,7 @@ function examineMemory(info: Info): Finding {
   if (most > 0 && used > most * 0.9) {
     return warning('memory', `noeviction, and nearly full: ${size}`, 'Raise maxmemory, or shorten retentionMs')
   }
-  return ok('memory', `noeviction; ${size}`)
+  return ok('memory', `${policy}; ${size}`)
 }
 
 function examinePersistence(info: Info): Finding {

@@ -11,7 +11,7 @@ export interface Finder {
   found(): Place | undefined
   /** Rejects with a {@link StoreError} where it cannot be found now, or will not do; the next call tries anew. */
   find(until: number): Promise<Place>
-  /** Asks the server that was named, whatever it is like. */
+  /** Asks the server that was named, whatever it is like; of a cluster that has been found, one of its nodes. */
   askSeed<Value>(work: (send: Send) => Promise<Value>, until: number): Promise<Value>
   close(): Promise<void>
 }
@@ -41,7 +41,8 @@ export function createFinder(seeds: readonly Source[], isCluster: boolean, setti
 
   return {
     found: () => place,
-    askSeed: (work, until) => server.atMark(work, until),
+    // Of a cluster, the connection to that server has been closed.
+    askSeed: (work, until) => (place ?? server).atMark(work, until),
     async find(until) {
       if (closed) throw new StoreError('unreachable', `session-lock: the store ${seed.name} is closed`)
       finding ??= search(until).finally(() => {

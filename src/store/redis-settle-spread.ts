@@ -93,7 +93,12 @@ async function settleAll(
   others: readonly Piece[],
 ): Promise<SettlementVerdict> {
   const decision = await settle(first.bucket, first.settlement)
-  if (decision === 'lost') return 'lost'
+  if (decision === 'lost') {
+    // Without messages it may have been our own first try, and nothing tells; the other rows are to be free as well.
+    if (first.settlement.messages.length === 0)
+      await Promise.all(others.map(({ bucket, settlement }) => settle(bucket, settlement)))
+    return 'lost'
+  }
   const verdicts = await Promise.all(others.map(({ bucket, settlement }) => settle(bucket, settlement)))
   // Rows without messages may have gone with the first try, and nothing would show.
   const isLost = others.some(({ settlement }, index) => verdicts[index] === 'lost' && settlement.messages.length > 0)

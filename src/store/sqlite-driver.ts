@@ -71,6 +71,8 @@ export async function connectSqlite(
   try {
     // Readers and one writer at a time, instead of either; many processes may want to switch at once.
     await connection.read(() => connection.get('PRAGMA journal_mode = WAL'))
+    // What is acknowledged is on disk; the drivers' own defaults differ in that.
+    connection.exec('PRAGMA synchronous = FULL')
     return connection
   } catch (cause) {
     connection.close()
@@ -108,12 +110,11 @@ function connectionOver(database: SqliteDatabase, settings: StoreSettings, isOur
   /** With a write-ahead log, what is written later and synced takes this along. */
   function withoutSyncing<Value>(work: () => Value): Value {
     if (!isOurs) return work()
-    const { synchronous } = database.prepare('PRAGMA synchronous').get() as SqliteRow
     database.exec('PRAGMA synchronous = NORMAL')
     try {
       return work()
     } finally {
-      database.exec(`PRAGMA synchronous = ${synchronous}`)
+      database.exec('PRAGMA synchronous = FULL')
     }
   }
 

@@ -35,9 +35,12 @@ export async function sqliteStore(source: string | SqliteDatabase, settings: Sto
     stepQueue: queue.step,
   }
 
-  /** Claims may give tokens; the largest is written back with them. */
+  /**
+   * Claims may give tokens; the largest is written back with them. The disk is not waited for: a power failure that
+   * forgets a lease has ended its holder too, since all who write the file are on this machine.
+   */
   function withTokens<Value>(work: (moment: Moment) => Value): Promise<Value> {
-    return connection.write(() => {
+    return connection.writeLoosely(() => {
       const largest = tables.largestToken()
       const moment = { now: Date.now(), largestToken: largest }
       const value = work(moment)
@@ -59,7 +62,8 @@ export async function sqliteStore(source: string | SqliteDatabase, settings: Sto
     },
     claim: (claims) => withTokens((moment) => claimAll(readingOnce(tables), claims, moment)),
     look: (messages) => read((now) => messages.flatMap(({ key }) => tables.completed(key, now) ?? [])),
-    renew: (renewals) => write((now) => renewals.map((renewal) => renewRows(tables, renewal, now))),
+    renew: (renewals) =>
+      connection.writeLoosely(() => renewals.map((renewal) => renewRows(tables, renewal, Date.now()))),
     settle: (settlements) => write((now) => settlements.map((settlement) => settleRows(tables, settlement, now))),
     release: (rowKeys, how = {}) => write((now) => rowKeys.flatMap((key) => releaseRow(tables, key, how, now) ?? [])),
     sessions: (filter) => read((now) => tables.listSessions(filter, now).map((row) => toSessionRow(row, now))),

@@ -1,6 +1,7 @@
 /** The rules of a batch on MySQL and MariaDB: each of these fails without its rule. */
 import type { RowDataPacket } from 'mysql2/promise'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { deleteBacklogs, deleteDone } from '../../src/store/mysql-backlogs.ts'
 import { deleteAbandonedSessions, deleteExpiredMessages } from '../../src/store/mysql-cleanup.ts'
 import { findForClaims } from '../../src/store/mysql-find.ts'
 import { lockSessions, markReleased } from '../../src/store/mysql-inspect.ts'
@@ -162,6 +163,8 @@ test('every statement that locks uses the primary key, on empty tables too', asy
     markReleased: markReleased(names, keys),
     deleteExpiredMessages: deleteExpiredMessages(names, keys),
     deleteAbandonedSessions: deleteAbandonedSessions(names, keys, 1000),
+    deleteBacklogs: deleteBacklogs(names.backlogs, keys),
+    deleteDone: deleteDone(names, new Map(keys.map((key) => [key, 7]))),
   }
   for (const [name, { sql, values }] of Object.entries(statements)) {
     const [plan] = await connection.query<RowDataPacket[]>(`EXPLAIN ${sql}`, [...values])
@@ -193,6 +196,26 @@ test('a message completed under another session stays completed when this handle
   expect(await store.settle([{ ...failed, error: 'too late' }])).toEqual(['settled'])
   const [message] = await store.messages({ limit: 9 })
   expect(message).toMatchObject({ status: 'completed', owner: 'x', attempts: 1, lastError: null, sessionKey: 'x' })
+})
+
+test('what passes is no fault of the data: nothing is given up for it', async () => {
+  const token = tokenOf(await claimOne(store, 'a', part('row', 'm1')))
+  const connection = await world.connect()
+  const { messages } = world.names
+  for (const [number, kind] of [
+    [9001, 'unreachable'],
+    [1203, 'unreachable'],
+    [1030, 'unreachable'],
+    [3101, 'conflict'],
+    [1366, 'data'],
+  ]) {
+    await connection.query(`CREATE TRIGGER ${messages}_refuse BEFORE INSERT ON ${messages} FOR EACH ROW
+      SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = ${number}`)
+    const settling = store.settle([settlementOf('a', part('row', 'm1'), token)])
+    await expect(settling, String(number)).rejects.toMatchObject({ kind })
+    await connection.query(`DROP TRIGGER ${messages}_refuse`)
+  }
+  expect(await store.settle([settlementOf('a', part('row', 'm1'), token)])).toEqual(['settled'])
 })
 
 test('a batch that the database refuses for its data has changed nothing, and the next one goes through', async () => {

@@ -177,6 +177,28 @@ test('a batch that the database refuses for its data has changed nothing, and th
   expect(await store.settle([settlement])).toEqual(['settled'])
 })
 
+test('what passes is no fault of the data: nothing is given up for it', async () => {
+  const token = tokenOf(await claimOne(store, 'a', part('row', 'm1')))
+  const connection = await world.connect()
+  const { messages, prefix } = world.names
+  for (const [state, kind] of [
+    ['XX000', 'unreachable'],
+    ['55000', 'unreachable'],
+    ['25P02', 'unreachable'],
+    ['40001', 'conflict'],
+    ['22001', 'data'],
+  ]) {
+    await connection.query(`CREATE FUNCTION ${prefix}refuse() RETURNS trigger LANGUAGE plpgsql AS
+      $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '${state}'; END $$`)
+    await connection.query(`CREATE TRIGGER refuse BEFORE INSERT ON ${messages} FOR EACH ROW
+      EXECUTE FUNCTION ${prefix}refuse()`)
+    const settling = store.settle([settlementOf('a', part('row', 'm1'), token)])
+    await expect(settling, state).rejects.toMatchObject({ kind })
+    await connection.query(`DROP FUNCTION ${prefix}refuse() CASCADE`)
+  }
+  expect(await store.settle([settlementOf('a', part('row', 'm1'), token)])).toEqual(['settled'])
+})
+
 test('a settlement that waits for a lock is a conflict after its time, and is undone whole', async () => {
   const impatient = await world.open({ timeoutMs: 1000 })
   const token = tokenOf(await claimOne(impatient, 'a', part('row', 'message')))

@@ -222,6 +222,16 @@ test('a part whose message turns out to be completed, behind a row already taken
   expect(bucketOf(session)).toBeLessThan(bucketOf(twin))
 })
 
+test('it can be examined before and after it is used', async () => {
+  const store = await open()
+  for (let turn = 0; turn < 2; turn += 1) {
+    const findings = (await store.examine?.()) ?? []
+    expect(findings.map(({ check }) => check)).toContain('cluster')
+    expect(findings.filter(({ level }) => level === 'fault')).toEqual([])
+    await store.sessions({ limit: 1 })
+  }
+})
+
 test('a message whose home is none of its rows is refused', async () => {
   const store = await open()
   const [row = '', home = ''] = keysApart(2)

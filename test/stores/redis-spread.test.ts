@@ -133,6 +133,17 @@ describe.each(STEPS)('broken off at call $call: $how', ({ call, how }) => {
     expect(await rowsLeft(buckets)).toEqual([ROWS[2]])
   })
 
+  test('rows without messages are all free after the repeat of their settlement', async () => {
+    const buckets = await openBuckets()
+    const token = await acquireAs(buckets, 'o1')
+    const released = { ...settlementOf('o1', token), outcome: 'released', messages: [] } as const
+    buckets.breakAt(call, how)
+    await settleSpread(buckets, [released]).catch(() => undefined)
+    buckets.mend()
+    await settleSpread(buckets, [released])
+    expect(await rowsLeft(buckets)).toEqual([])
+  })
+
   test('a settlement is finished by its repeat, and counts once', async () => {
     const buckets = await openBuckets()
     const token = await acquireAs(buckets, 'o1')

@@ -5,7 +5,7 @@ import Database from 'better-sqlite3'
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest'
 import { readMigrations } from '../../src/store/migrate.ts'
 import { sqliteStore } from '../../src/store/sqlite.ts'
-import type { SqliteDatabase } from '../../src/store/sqlite-driver.ts'
+import { connectSqlite, type SqliteDatabase } from '../../src/store/sqlite-driver.ts'
 import { type Store, StoreError } from '../../src/store/store.ts'
 import { makeTemporaryDirectory, removeTemporaryDirectory } from '../processes/guard.ts'
 import { spawnNode } from '../processes/spawn-node.ts'
@@ -224,6 +224,16 @@ describe('what a store writes', () => {
     await openAt(theirs)
     expect(openByHand(ours).pragma('journal_mode', { simple: true })).toBe('wal')
     expect(theirs.pragma('journal_mode', { simple: true })).toBe('delete')
+  })
+
+  test('what is acknowledged waits for the disk, also after what does not', async () => {
+    const connection = await connectSqlite(newFile(), SETTINGS)
+    opened.push(connection)
+    const synchronous = () => Number(connection.get('PRAGMA synchronous')?.['synchronous'])
+    const [normal, full] = [1, 2]
+    expect(synchronous()).toBe(full)
+    expect(await connection.writeLoosely(synchronous)).toBe(normal)
+    expect(await connection.write(synchronous)).toBe(full)
   })
 
   test('a database that was handed over is not closed, and may give integers as bigints', async () => {
