@@ -152,15 +152,19 @@ function partWith(parts: Map<string, PlannedPart>, rows: RowWanted[], ref: Messa
     return part
   }
   const found = new Set(rows.map((row) => parts.get(row.key)).filter((part) => part !== undefined))
-  const [part, ...others] = [...found] as [PlannedPart, ...PlannedPart[]]
+  // The others join the largest: a chain of names would else be gone through once for each of them.
+  const [part, ...others] = [...found].sort((a, b) => b.rows.length - a.rows.length) as [PlannedPart, ...PlannedPart[]]
   for (const other of others) {
-    part.rows.push(...other.rows)
-    part.messages.push(...other.messages)
-    part.positions.push(...other.positions)
+    for (const row of other.rows) parts.set(row.key, part)
+    for (const row of other.rows) part.rows.push(row)
+    for (const message of other.messages) part.messages.push(message)
+    for (const position of other.positions) part.positions.push(position)
   }
-  const keys = new Set(part.rows.map((row) => row.key))
-  part.rows.push(...rows.filter((row) => !keys.has(row.key)))
-  for (const row of part.rows) parts.set(row.key, part)
+  for (const row of rows) {
+    if (parts.get(row.key) === part) continue
+    parts.set(row.key, part)
+    part.rows.push(row)
+  }
   return part
 }
 

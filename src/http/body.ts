@@ -48,6 +48,9 @@ export function createBodyReader(limitBytes: number): BodyReader {
 
   async function read(request: RequestLike, response: ServerResponse): Promise<BodyRead> {
     const before = request.body
+    // With HTTP/2 a body may come without a length; the parsers ask for this header to know that there is one.
+    const isUnmarked = request.httpVersionMajor >= 2 && request.headers['content-length'] === undefined
+    if (isUnmarked) request.headers['transfer-encoding'] = 'chunked'
     try {
       for (const parser of await parsers) {
         await run(parser, request, response)
@@ -55,6 +58,8 @@ export function createBodyReader(limitBytes: number): BodyReader {
       }
     } catch (error) {
       return { refusal: refuseBody(error), cause: error }
+    } finally {
+      if (isUnmarked) delete request.headers['transfer-encoding']
     }
     // Express 4's own parsers ask for this mark, and would wait for ever for a body that has been read.
     if (request.body !== before) (request as { _body?: boolean })._body = true

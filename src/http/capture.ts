@@ -1,5 +1,6 @@
 /** Keeping what a handler answers through Node's `ServerResponse`, while it goes out as it would anyway. */
 import type { ServerResponse } from 'node:http'
+import { headersIn } from './head.ts'
 import { type CapturedAnswer, createCapture, KEPT_HEADERS } from './replay.ts'
 
 /**
@@ -11,42 +12,36 @@ export function captureAnswer(response: ServerResponse): () => CapturedAnswer | 
   const capture = createCapture()
   /** Given to `writeHead`: Node does not show them afterwards. */
   let headersAtHead: Record<string, unknown> = {}
+  let head: Pick<CapturedAnswer, 'status' | 'headers'> | undefined
+
+  /** As the handler has it when it begins: what stands behind us may compress the body, or put another answer in its place. */
+  function keepHead(): void {
+    if (head) return
+    const headers: Record<string, string> = {}
+    for (const name of KEPT_HEADERS) {
+      const value = headersAtHead[name] ?? response.getHeader(name)
+      if (value !== undefined) headers[name] = String(value)
+    }
+    head = { status: response.statusCode, headers }
+  }
 
   response.writeHead = ((status: number, ...rest: unknown[]) => {
-    headersAtHead = { ...headersAtHead, ...namedHeaders(rest.at(-1)) }
+    headersAtHead = { ...headersAtHead, ...headersIn(rest.at(-1)) }
     return Reflect.apply(writeHead, response, [status, ...rest])
   }) as typeof writeHead
   response.write = ((...chunk: unknown[]) => {
+    keepHead()
     capture.add(chunk[0], chunk[1])
     return Reflect.apply(write, response, chunk as Parameters<typeof write>)
   }) as typeof write
   response.end = ((...chunk: unknown[]) => {
+    keepHead()
     if (!response.writableEnded) capture.add(chunk[0], chunk[1])
     return Reflect.apply(end, response, chunk as Parameters<typeof end>)
   }) as typeof end
 
   return () => {
     const body = capture.body()
-    if (!body) return undefined
-    const headers: Record<string, string> = {}
-    for (const name of KEPT_HEADERS) {
-      const value = headersAtHead[name] ?? response.getHeader(name)
-      if (value !== undefined) headers[name] = String(value)
-    }
-    return { status: response.statusCode, headers, body }
+    return body && head && { ...head, body }
   }
-}
-
-/** `writeHead` takes an object, or a flat array of names and values. */
-function namedHeaders(given: unknown): Record<string, unknown> {
-  if (typeof given !== 'object' || given === null) return {}
-  const entries = Array.isArray(given) ? pairs(given) : Object.entries(given)
-  return Object.fromEntries(entries.map(([name, value]) => [name.toLowerCase(), value]))
-}
-
-function pairs(flat: readonly unknown[]): Array<[string, unknown]> {
-  if (flat.every(Array.isArray)) return flat as Array<[string, unknown]>
-  return flat.flatMap(
-    (name, index): Array<[string, unknown]> => (index % 2 === 0 ? [[String(name), flat[index + 1]]] : []),
-  )
 }

@@ -7,7 +7,6 @@ import { KeyError } from '../engine/errors.ts'
 import { createLock, type SessionLock } from '../engine/lock.ts'
 import type { SessionLockOptions } from '../engine/options.ts'
 import { trackHandlers } from '../engine/running.ts'
-import type { IncomingDelivery } from '../providers/provider.ts'
 import { waitFor } from './deadline.ts'
 import { type Answer, duplicateAnswer, handshakeAnswer, refuse, refuseError } from './decision.ts'
 import type { Exchange, ExchangeRead } from './exchange.ts'
@@ -102,8 +101,9 @@ export function createClaimer(lock: ClaimingLock): Claimer {
       case 'unreadable':
         return refuseWith(exchange, refuse('invalid-key', told), `failed to read a ${told.provider} delivery`)
     }
+    const policy = replayPolicy(lock.options, told.preset, incoming)
     return lock.claim(told.delivery, waitFor(told.preset, lock.options)).then(
-      (outcome) => decided(exchange, told, outcome, incoming),
+      (outcome) => decided(exchange, told, outcome, incoming.body, policy),
       (error: unknown) => refuseWith(exchange, refusalOf(error, told.delivery)),
     )
   }
@@ -116,18 +116,24 @@ export function createClaimer(lock: ClaimingLock): Claimer {
 
   function decided(
     exchange: Exchange,
-    { delivery, preset, reduce }: ReceivedDelivery,
+    { delivery, reduce }: ReceivedDelivery,
     outcome: DeliveryOutcome,
-    incoming: IncomingDelivery,
+    body: unknown,
+    policy: ReplayPolicy,
   ): Claimed | Promise<Claimed> {
     if (outcome.outcome === 'unkeyed') return 'untouched'
-    const policy = replayPolicy(lock.options, preset, incoming)
     if (outcome.outcome !== 'acquired') return answer(exchange, outcome, policy)
     const { hold } = outcome
-    if (reduce && hold.fresh.length < delivery.messages.length) {
-      exchange.replaceBody(reduce(incoming.body, new Set(hold.fresh)))
+    try {
+      if (reduce && hold.fresh.length < delivery.messages.length) {
+        exchange.replaceBody(reduce(body, new Set(hold.fresh)))
+      }
+      return { hold, run: enter(lock, exchange, delivery, hold, policy) }
+    } catch (error) {
+      // A body that cannot be written down again, say: nobody will handle it, so nobody would let go of the session.
+      hold.end({ status: 'failed', error })
+      throw error
     }
-    return { hold, run: enter(lock, exchange, delivery, hold, policy) }
   }
 
   /** The answer in place of an outcome, for errors that have one. */

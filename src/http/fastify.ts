@@ -10,6 +10,7 @@ import { type ClaimingLock, createClaimer, isClaimable, lockFor } from './claim.
 import type { Answer } from './decision.ts'
 import type { ExchangeRead, RequestLock } from './exchange.ts'
 import { NodeExchange, type RequestLike } from './node-exchange.ts'
+import { takesMethod } from './receive.ts'
 import { runOf } from './shown.ts'
 
 export type { RequestLock } from './exchange.ts'
@@ -51,7 +52,7 @@ async function protectRoutes(app: FastifyInstance, options: FastifySessionLockOp
     )
   }
   app.addHook('preParsing', (request, _reply, payload, done) => {
-    const isKept = request.method === 'POST' && isKeptType(request.headers['content-type'])
+    const isKept = takesMethod(lock.options, request.method) && isKeptType(request.headers['content-type'])
     done(null, isKept ? keepBytes(request.raw, payload) : payload)
   })
   app.addHook('preHandler', (request, reply, done) => {

@@ -58,7 +58,7 @@ export function fetchExchange(original: Request, options: FetchExchangeOptions):
       return new Response(response.body && whole, response)
     }
     if (!answer && response.body) return new Response(watch(response.body, finished, captured), response)
-    finished(answer && (await drain(response, original.signal)))
+    finished(answer && (await drain(response, original.signal, captured)))
     return answer ?? response
   }
 
@@ -197,7 +197,11 @@ async function readWhole({ body }: Response): Promise<Uint8Array<ArrayBuffer>> {
  * The handler's answer goes nowhere, and is produced all the same, or until the client is gone: what it
  * leaves unfinished then is returned as the failure.
  */
-async function drain({ body }: Response, signal: AbortSignal): Promise<Error | undefined> {
+async function drain(
+  { body }: Response,
+  signal: AbortSignal,
+  captured: Capture | undefined,
+): Promise<Error | undefined> {
   if (!body) return undefined
   const reader = body.getReader()
   let failure: Error | undefined
@@ -207,7 +211,7 @@ async function drain({ body }: Response, signal: AbortSignal): Promise<Error | u
   }
   if (signal.aborted) cut()
   else signal.addEventListener('abort', cut, { once: true })
-  while (!(await reader.read()).done);
+  for (let read = await reader.read(); !read.done; read = await reader.read()) captured?.add(read.value)
   signal.removeEventListener('abort', cut)
   return failure
 }

@@ -114,8 +114,14 @@ class WatchedRun implements HandlerRun {
 
   /** No success leaves unless the message is completed: else nobody would bring it again. */
   #letGo(result: HandlerResult): void {
-    const isCompleted = result.status === 'completed' && !this.#input.hold.rolledBack
-    this.#exchange.letGo(!isCompleted && this.#answersSuccess ? refuse('not-committed') : undefined)
+    const { hold, log } = this.#input
+    const isCompleted = result.status === 'completed' && !hold.rolledBack
+    try {
+      this.#exchange.letGo(!isCompleted && this.#answersSuccess ? refuse('not-committed') : undefined)
+    } catch (error) {
+      log.error({ err: error }, 'failed to send an answer that was held back until the commit')
+      this.#exchange.letGo(refuse('not-committed'))
+    }
   }
 
   #ended(end: HandlerEnd): void {

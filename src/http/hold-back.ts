@@ -5,6 +5,7 @@
 import type { ServerResponse } from 'node:http'
 import { type Answer, refuse } from './decision.ts'
 import { callbackOf, replaceHeaders } from './force.ts'
+import { headersIn } from './head.ts'
 
 /** What is held of one answer at most; a larger one is refused, and its message fails. */
 export const MAX_HELD_BYTES = 1024 * 1024
@@ -57,6 +58,10 @@ export function holdBack(response: ServerResponse): HeldAnswer {
   function send(answer: Answer): void {
     passes = true
     kept = []
+    if (response.headersSent) {
+      response.destroy()
+      return
+    }
     replaceHeaders(response, { ...headersBefore, ...answer.headers })
     response.statusCode = answer.status
     response.statusMessage = ''
@@ -85,8 +90,11 @@ export function holdBack(response: ServerResponse): HeldAnswer {
       if (passes) return Reflect.apply(writeHead, response, [status, ...rest])
       begun = true
       if (ended || failure) return response
+      requireStatus(status)
+      // At once: what cannot be sent is the handler's to know, and an error handler after it may say otherwise.
+      for (const [name, value] of Object.entries(headersIn(rest.at(-1)))) response.setHeader(name, value as string)
       response.statusCode = status
-      kept.push(() => Reflect.apply(writeHead, response, [status, ...rest]))
+      if (typeof rest[0] === 'string') response.statusMessage = rest[0]
       return response
     },
     flushHeaders() {
@@ -126,6 +134,12 @@ export function holdBack(response: ServerResponse): HeldAnswer {
       for (const call of kept.splice(0)) call()
     },
   }
+}
+
+/** As Node's own `writeHead`. */
+function requireStatus(status: number): void {
+  if (Number.isInteger(status) && status >= 100 && status <= 999) return
+  throw Object.assign(new RangeError(`Invalid status code: ${status}`), { code: 'ERR_HTTP_INVALID_STATUS_CODE' })
 }
 
 function callBack(parameters: readonly unknown[]): void {

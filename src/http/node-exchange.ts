@@ -1,5 +1,5 @@
 /** The exchange of everything that answers through Node's own `ServerResponse`. */
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type IncomingMessage, ServerResponse } from 'node:http'
 import type { IncomingDelivery } from '../providers/provider.ts'
 import type { BodyRead, BodyReader } from './body.ts'
 import { captureAnswer } from './capture.ts'
@@ -100,7 +100,8 @@ export class NodeExchange implements Exchange {
   onEnd(ended: (end: HandlerEnd) => void): void {
     const response = this.#response
     // A response that stands behind others on its connection has no socket yet, and may never get one.
-    if (response.socket && !this.#captured && !this.#hasBegunUnseen) {
+    // And that of HTTP/2 only looks like Node's own.
+    if (response instanceof ServerResponse && response.socket && !this.#captured && !this.#hasBegunUnseen) {
       response.on('prefinish', () => ended({ status: response.statusCode }))
       return
     }

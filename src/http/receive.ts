@@ -70,6 +70,13 @@ export function createReceiver(options: ReceiveOptions, log: Logger): Receiver {
       if (secrets.length > 0) log.warn({ provider: preset.name }, UNCHECKABLE)
       return secrets.length > 0
     }
+    if (preset.hasPublicKey && !pinned && (typeof secret === 'string' || isList(secret ?? {}))) {
+      throw new OptionsError(
+        'secret',
+        `is a public key for ${preset.name}, with which anybody could sign for the others: give it as ` +
+          `{ ${preset.name}: key }, or set provider: '${preset.name}'`,
+      )
+    }
     if (secrets.length === 0 && !warned) {
       warned = true
       log.warn(
@@ -78,7 +85,8 @@ export function createReceiver(options: ReceiveOptions, log: Logger): Receiver {
       )
     }
     if (secrets.length === 0) return false
-    const { rawBody } = incoming
+    // What comes by GET is signed in its address.
+    const rawBody = incoming.rawBody ?? (incoming.method === 'GET' ? new Uint8Array() : undefined)
     if (rawBody) return !secrets.some((one) => preset.isSigned?.({ ...incoming, rawBody }, one, Date.now()))
     if (isEmpty(incoming.body)) return true
     throw new OptionsError(
@@ -99,7 +107,7 @@ export function createReceiver(options: ReceiveOptions, log: Logger): Receiver {
 
   /** Meta asks by GET, before any delivery, so that nothing but the query tells whose it is. */
   function handshakeByGet(incoming: IncomingDelivery): HandshakeAnswer | undefined {
-    if (incoming.method !== 'GET' || verifyToken === undefined || !answersHandshakes) return undefined
+    if (incoming.method !== 'GET' || !answersHandshakes || (!pinned && verifyToken === undefined)) return undefined
     for (const one of pinned ? [pinned] : providers) {
       const answer = one.handshake?.(incoming, verifyToken)
       if (answer) return answer
@@ -118,6 +126,7 @@ export function createReceiver(options: ReceiveOptions, log: Logger): Receiver {
     const incoming = publicOrigin === undefined ? request : { ...request, origin: publicOrigin }
     const asked = handshakeByGet(incoming)
     if (asked) return { outcome: 'handshake', answer: asked }
+    if (!pinned && incoming.method !== 'POST') return { outcome: 'untouched' }
     const preset = provider === 'auto' ? recognise(incoming) : pinned
     if (pinned && key === undefined && !comesBy(pinned, incoming.method)) return { outcome: 'untouched' }
     if (preset && isForged(preset, incoming)) return { outcome: 'unsigned', provider: preset.name }

@@ -21,7 +21,7 @@ export function replayPolicy(
 ): ReplayPolicy {
   const captures = options.replay === 'auto' ? replaysByItself(preset, incoming) : options.replay
   const compares = options.comparePayload || preset?.comparesPayload
-  if (compares) return createPolicy(captures, hashPayload(incoming.rawBody, incoming.body))
+  if (compares) return createPolicy(captures, hashPayload(incoming, preset?.comparesPayload === true))
   return captures ? CAPTURES : PLAIN
 }
 

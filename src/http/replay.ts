@@ -3,6 +3,7 @@
  * what was delivered, so that another payload under the same id can be told from a redelivery.
  */
 import { createHash } from 'node:crypto'
+import type { IncomingDelivery } from '../providers/provider.ts'
 
 /** What is kept with a completed message. */
 export interface StoredAnswer {
@@ -59,11 +60,17 @@ export function decodeStored(bytes: Uint8Array): StoredAnswer | undefined {
   }
 }
 
-/** A payload's hash: of its bytes where they were kept, else of what they were parsed to. */
-export function hashPayload(rawBody: Uint8Array | undefined, body: unknown): string {
-  return createHash('sha256')
-    .update(rawBody ?? JSON.stringify(body) ?? '')
-    .digest('base64url')
+/**
+ * A payload's hash: of its bytes where they were kept, else of what they were parsed to; `withTarget`: and of what the
+ * request was for.
+ */
+export function hashPayload(
+  { method, url, rawBody, body }: Pick<IncomingDelivery, 'method' | 'url' | 'rawBody' | 'body'>,
+  withTarget: boolean,
+): string {
+  const hash = createHash('sha256')
+  if (withTarget) hash.update(`${method} ${url}\n`)
+  return hash.update(rawBody ?? JSON.stringify(body) ?? '').digest('base64url')
 }
 
 /** Keeps what a handler writes, up to {@link MAX_KEPT_BYTES}; nothing at all beyond it. */

@@ -9,6 +9,7 @@ import { type Answer, duplicateAnswer, handshakeAnswer, queuedAnswer, refuse, re
 import type { Exchange } from '../http/exchange.ts'
 import { type NextLike, NodeExchange, type RequestLike } from '../http/node-exchange.ts'
 import { createReceiver, type ReceivedDelivery } from '../http/receive.ts'
+import type { Provider } from '../providers/provider.ts'
 
 /** What became of a delivery that was handed over: kept now, kept or handled before, or nothing to key on. */
 export type Accepted = 'queued' | 'duplicate' | 'unkeyed'
@@ -48,10 +49,9 @@ export function createInboxMiddleware(lock: SessionLock, accept: Accept, maxInFl
   }
 
   async function store({ delivery, reduce }: ReceivedDelivery, body: unknown): Promise<Answer | undefined> {
-    const isWhole = delivery.messages.length === 1 || reduce === undefined
-    const payloadOf = (position: number) => (isWhole ? body : reduce(body, new Set([position])))
     try {
-      const accepted = await accept(delivery, payloadOf)
+      const payloads = reduce && bodiesOfEach(reduce, body, delivery.messages.length)
+      const accepted = await accept(delivery, (position) => (payloads ? payloads[position] : body))
       if (accepted === 'unkeyed') return undefined
       return accepted === 'queued' ? queuedAnswer : duplicateAnswer
     } catch (error) {
@@ -84,4 +84,19 @@ export function createInboxMiddleware(lock: SessionLock, accept: Accept, maxInFl
         else next()
       }, next)
   }
+}
+
+/**
+ * The bodies with one message each, in their order. By halves, as each part of a long body is then gone through a few
+ * times, and not once for every message.
+ */
+export function bodiesOfEach(reduce: NonNullable<Provider['reduce']>, body: unknown, messages: number): unknown[] {
+  if (messages <= 1) return [body]
+  const positions = Array.from({ length: messages }, (_, position) => position)
+  const half = Math.ceil(messages / 2)
+  const [first, second] = [positions.slice(0, half), positions.slice(half)].map((kept) => ({
+    body: reduce(body, new Set(kept)),
+    messages: kept.length,
+  })) as [{ body: unknown; messages: number }, { body: unknown; messages: number }]
+  return [first, second].flatMap((part) => bodiesOfEach(reduce, part.body, part.messages))
 }

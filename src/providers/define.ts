@@ -26,7 +26,16 @@ export type ProviderPreset = Omit<Provider, 'redelivers'> & {
 export function defineProvider(preset: ProviderPreset): Provider {
   const problem = presetProblem(preset)
   if (problem !== undefined) throw new TypeError(`session-lock: a provider ${problem}`)
-  return { ...preset, redelivers: preset.redelivers ?? true }
+  return { ...preset, ...inherited(preset), redelivers: preset.redelivers ?? true }
+}
+
+/** What an object of a class has by its class. */
+function inherited(preset: ProviderPreset): Partial<Provider> {
+  const names = (Object.keys(FIELDS) as Array<keyof Provider>).filter((name) => !Object.hasOwn(preset, name))
+  const given = names.map((name) => [name, preset[name]] as const).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(
+    given.map(([name, value]) => [name, typeof value === 'function' ? value.bind(preset) : value]),
+  )
 }
 
 /** What is wrong with a value that is to be a {@link ProviderPreset}, naming the field; undefined: nothing. */
@@ -81,6 +90,7 @@ const FIELDS: Readonly<Record<keyof Provider, FieldCheck>> = {
   read: aFunction,
   reduce: aFunction,
   isSigned: aFunction,
+  hasPublicKey: aFlag,
   handshake: aFunction,
 }
 

@@ -27,6 +27,7 @@ export const discord = {
       },
     ]
   },
+  hasPublicKey: true,
   /** The secret is the application's public key, in hex. */
   isSigned(delivery: SignedDelivery, secret: string, _now: number) {
     const signature = headerOf(delivery, 'x-signature-ed25519') ?? ''

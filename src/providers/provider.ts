@@ -104,6 +104,8 @@ export interface Provider {
    * for schemes with a time window. Constant-time. Absent: the provider signs nothing that can be checked here.
    */
   isSigned?(delivery: SignedDelivery, secret: string, now: number): boolean
+  /** true: the secret is a public key, which anybody may know; it must not stand for another provider. Default false. */
+  readonly hasPublicKey?: boolean
   /**
    * The answer to a request that asks whether this endpoint is ours (Meta's GET, Slack's `url_verification`,
    * Discord's PING, LINE's empty events); undefined for any other. Of a signed provider only signed ones get here,

@@ -37,7 +37,8 @@ export const teams = {
       },
     ]
   },
-  handshake({ url }: IncomingDelivery) {
+  handshake({ method, url }: IncomingDelivery) {
+    if (method !== 'POST') return undefined
     const token = queryOf(url).get('validationToken')
     return token === null ? undefined : { status: 200, body: token }
   },

@@ -131,6 +131,40 @@ describe.each(expressVersions)('%s', (_, express) => {
     expect((await slow.hold.settled).status).toBe('failed')
   })
 
+  it('a head that was written before a throw is not the answer', async () => {
+    const slow = slowHold()
+    slow.commit.pass()
+    const handler: Handler = (_req, res) => {
+      res.writeHead(200, 'Fine', ['X-Mine', 'a', 'X-Mine', 'b'])
+      throw new Error('no luck')
+    }
+    expect((await post(`${await appWith(handler, slow)}/held`, whatsapp('ada'))).status).toBe(500)
+    expect((await slow.hold.settled).status).toBe('failed')
+  })
+
+  it('a head that cannot be sent is the handler’s to know', async () => {
+    for (const head of [
+      [200, { 'X-Name': 'Zoë ✓' }],
+      [99, {}],
+    ] as const) {
+      const slow = slowHold()
+      slow.commit.pass()
+      const handler: Handler = (_req, res) => void res.writeHead(head[0], head[1]).end('ok')
+      expect((await post(`${await appWith(handler, slow)}/held`, whatsapp('ada'))).status).toBe(500)
+      expect((await slow.hold.settled).status).toBe('failed')
+    }
+  })
+
+  it('an answer that cannot be sent after all is a 503', async () => {
+    const slow = slowHold()
+    slow.commit.pass()
+    const handler: Handler = (_req, res) => {
+      res.statusMessage = 'Zoë ✓'
+      res.end('ok')
+    }
+    expect((await post(`${await appWith(handler, slow)}/held`, whatsapp('ada'))).status).toBe(503)
+  })
+
   it('no success goes out when work after it has failed', async () => {
     for (const handler of [
       ((req, res) => {

@@ -1,6 +1,7 @@
 /** Stored answers: encoded and decoded, captured from any way of answering, given again to duplicates. */
 import { createRequire } from 'node:module'
 import type { AddressInfo } from 'node:net'
+import { gzipSync } from 'node:zlib'
 import express from 'express'
 import { afterEach, describe, expect, test } from 'vitest'
 import { waitFor } from '../../src/http/deadline.ts'
@@ -18,6 +19,7 @@ async function startBot(
   answer: (response: express.Response) => void,
   options: SessionLockOptions = {},
   framework: typeof express = express,
+  before: (response: express.Response) => void = () => undefined,
 ) {
   const lock = createSessionLock({
     store: 'memory:',
@@ -28,6 +30,10 @@ async function startBot(
   })
   const app = framework()
   let runs = 0
+  app.use((_request: express.Request, response: express.Response, next: () => void) => {
+    before(response)
+    next()
+  })
   app.use(sessionLock(lock), (_request: express.Request, response: express.Response) => {
     runs += 1
     answer(response)
@@ -75,6 +81,23 @@ describe.each([
   ['Express 5', express],
   ['Express 4', createRequire(import.meta.url)('express4') as typeof express],
 ])('%s', (_, framework) => {
+  test('what stands before us may change the answer on its way: kept is what the handler gave', async () => {
+    const compress = (response: express.Response) => {
+      const { end } = response
+      response.end = ((chunk: string) => {
+        if (response.headersSent) return Reflect.apply(end, response, [chunk])
+        response.removeHeader('Content-Length')
+        response.setHeader('Content-Encoding', 'gzip')
+        return Reflect.apply(end, response, [gzipSync(chunk)])
+      }) as typeof end
+    }
+    const bot = await startBot((response) => void response.type('text/xml').send(TWIML), {}, framework, compress)
+    const first = await bot.post({ id: 'm' })
+    const again = await bot.post({ id: 'm' })
+    expect([first.bytes.toString(), again.bytes.toString()]).toEqual([TWIML, TWIML])
+    expect(bot.runs()).toBe(1)
+  })
+
   test.each(answers)('a duplicate is given the same answer, byte for byte: %s', async (_name, answer) => {
     const bot = await startBot(answer, {}, framework)
     const first = await bot.post({ id: 'm' })

@@ -14,6 +14,32 @@ afterEach(async () => {
 
 type Handler = (request: express.Request, response: express.Response) => unknown
 
+test('with a verify token, GETs that are no handshake are the bot’s own', async () => {
+  const key = ({ body }: { body: unknown }) => ({ messageId: (body as { id: string }).id })
+  for (const options of [{}, { key }]) {
+    const bot = await startBot({ verifyToken: 'token', ...options }, (_, response) => response.send('page'))
+    for (const query of ['validationToken=abc', 'messageId=1&msisdn=2', '']) {
+      expect(await bot.get(query), query).toMatchObject({ status: 200, text: 'page' })
+    }
+  }
+})
+
+test('a public key is no secret of the others: it must be given by name', async () => {
+  const { publicKey, privateKey } = generateKeyPairSync('ed25519')
+  const key = Buffer.from(publicKey.export({ format: 'jwk' }).x ?? '', 'base64url').toString('hex')
+  const body = '{"type":1,"id":"1","application_id":"2","token":"t","version":1}'
+  const signature = sign(null, Buffer.from(`1${body}`), privateKey).toString('hex')
+  const headers = { 'x-signature-ed25519': signature, 'x-signature-timestamp': '1' }
+  for (const [options, status] of [
+    [{ secret: key }, 500],
+    [{ secret: { discord: key } }, 200],
+    [{ secret: key, provider: 'discord' }, 200],
+  ] as const) {
+    const bot = await startBot(options, (_, response) => response.send('page'))
+    expect((await bot.post(body, headers)).status).toBe(status)
+  }
+})
+
 async function startBot(options: SessionLockOptions, handler: Handler) {
   const lock = createSessionLock({ store: 'memory:', logger: false, closeTimeoutMs: 0, ...options })
   const runs: unknown[] = []

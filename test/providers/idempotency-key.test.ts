@@ -137,5 +137,6 @@ describe('over HTTP', () => {
     expect((await send({ item: 1 })).status).toBe(201)
     expect((await send({ item: 2 })).status).toBe(422)
     expect((await send({ item: 1 })).status).toBe(201)
+    expect((await post(`${url}?another=address`, { item: 1 }, { 'idempotency-key': '"k-1"' })).status).toBe(422)
   })
 })

@@ -1,5 +1,6 @@
 /** Every sample is read as expected, without a hint, and is claimed by its own provider alone. */
 import { describe, expect, it } from 'vitest'
+import { bodiesOfEach } from '../../src/inbox/receive.ts'
 import { identify, providers } from '../../src/providers/index.ts'
 import { deliveryOf, expectedOf, sampledProviders, samplesOf } from './samples.ts'
 
@@ -13,6 +14,15 @@ describe.each(sampledProviders)('%s', (provider) => {
 
   it('has an expected reading of each sample, and no other', () => {
     expect(Object.keys(expected).sort()).toEqual(samplesOf(provider).sort())
+  })
+
+  const { reduce } = providers.find(({ name }) => name === provider) ?? {}
+  it.runIf(reduce)('is taken apart by halves as it is message by message', () => {
+    for (const [name, { length }] of Object.entries(expected)) {
+      const { body } = deliveryOf(provider, name)
+      const each = Array.from({ length }, (_, position) => (length === 1 ? body : reduce?.(body, new Set([position]))))
+      if (reduce && length > 0) expect(bodiesOfEach(reduce, body, length), name).toEqual(each)
+    }
   })
 
   it.each(samplesOf(provider))('%s', (name) => {
