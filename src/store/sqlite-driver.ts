@@ -3,6 +3,7 @@
  * synchronously and look alike; what differs (how they are loaded, how they report errors) ends here.
  */
 import { setTimeout as delay } from 'node:timers/promises'
+import { createLogSync, type LogSync } from './sqlite-sync.ts'
 import { StoreError, type StoreSettings } from './store.ts'
 
 /** A value as SQLite takes and gives it. */
@@ -41,8 +42,8 @@ export interface SqliteConnection {
   /** Does some reading, again while the file is busy. Rejects with a {@link StoreError}. */
   read<Value>(work: () => Value): Promise<Value>
   /**
-   * Does some writing in one transaction, all of it again while the file is busy. The work is
-   * synchronous, so that no transaction is ever open while the event loop turns.
+   * Does some writing in one transaction, all of it again while the file is busy, and waits until it is on disk. The
+   * work is synchronous, so that no transaction is ever open while the event loop turns.
    * Rejects with a {@link StoreError}; then nothing was written, unless it says `answerLost`.
    */
   write<Value>(work: () => Value): Promise<Value>
@@ -71,8 +72,6 @@ export async function connectSqlite(
   try {
     // Readers and one writer at a time, instead of either; many processes may want to switch at once.
     await connection.read(() => connection.get('PRAGMA journal_mode = WAL'))
-    // What is acknowledged is on disk; the drivers' own defaults differ in that.
-    connection.exec('PRAGMA synchronous = FULL')
     return connection
   } catch (cause) {
     connection.close()
@@ -84,6 +83,7 @@ export async function connectSqlite(
 
 function connectionOver(database: SqliteDatabase, settings: StoreSettings, isOurs: boolean): SqliteConnection {
   const statements = new Map<string, SqliteStatement>()
+  let log: LogSync | null | undefined
   let isClosed = false
 
   function prepared(sql: string): SqliteStatement {
@@ -107,15 +107,29 @@ function connectionOver(database: SqliteDatabase, settings: StoreSettings, isOur
     }
   }
 
-  /** With a write-ahead log, what is written later and synced takes this along. */
-  function withoutSyncing<Value>(work: () => Value): Value {
-    if (!isOurs) return work()
-    database.exec('PRAGMA synchronous = NORMAL')
+  /**
+   * Of our own file the log is synced by us; where there is none (it cannot be on this disk), SQLite waits by itself.
+   * null: nothing is to be waited for.
+   */
+  function logSync(): LogSync | null {
+    if (log !== undefined) return log
+    const file = isOurs ? fileOf(database) : ''
+    const { journal_mode: mode } = database.prepare('PRAGMA journal_mode').get() as SqliteRow
+    log = file !== '' && mode === 'wal' ? createLogSync(`${file}-wal`) : null
+    if (file !== '') database.exec(`PRAGMA synchronous = ${log ? 'NORMAL' : 'FULL'}`)
+    return log
+  }
+
+  async function write<Value>(work: () => Value): Promise<Value> {
+    const sync = logSync()
+    const value = await untilNotBusy(() => inTransaction(database, work))
     try {
-      return work()
-    } finally {
-      database.exec('PRAGMA synchronous = FULL')
+      await sync?.wait()
+    } catch (cause) {
+      const text = `session-lock: SQLite: its write-ahead log cannot be brought to disk (${(cause as Error).message})`
+      throw new StoreError('unreachable', text, { cause, answerLost: true })
     }
+    return value
   }
 
   async function untilNotBusy<Value>(work: () => Value): Promise<Value> {
@@ -132,26 +146,28 @@ function connectionOver(database: SqliteDatabase, settings: StoreSettings, isOur
   }
 
   return {
-    inMemory: isInMemory(database),
+    inMemory: fileOf(database) === '',
     run: (sql, ...values) => Number(prepared(sql).run(...values).changes),
     get: (sql, ...values) => prepared(sql).get(...values) as SqliteRow | undefined,
     all: (sql, ...values) => prepared(sql).all(...values) as SqliteRow[],
     exec: (sql) => void database.exec(sql),
     read: (work) => untilNotBusy(work),
-    write: (work) => untilNotBusy(() => inTransaction(database, work)),
-    writeLoosely: (work) => untilNotBusy(() => withoutSyncing(() => inTransaction(database, work))),
+    write,
+    writeLoosely: (work) => untilNotBusy(() => inTransaction(database, work)),
     close() {
       if (isClosed) return
       isClosed = true
       statements.clear()
+      log?.close()
       if (isOurs) database.close()
     },
   }
 }
 
-function isInMemory(database: SqliteDatabase): boolean {
+/** Empty for a database in memory. */
+function fileOf(database: SqliteDatabase): string {
   const databases = database.prepare('PRAGMA database_list').all() as SqliteRow[]
-  return !databases.find((row) => row['name'] === 'main')?.['file']
+  return String(databases.find((row) => row['name'] === 'main')?.['file'] ?? '')
 }
 
 /** Prepared anew each time: SQLite reads this value when it compiles the statement, not when it runs it. */

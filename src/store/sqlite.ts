@@ -64,7 +64,11 @@ export async function sqliteStore(source: string | SqliteDatabase, settings: Sto
     look: (messages) => read((now) => messages.flatMap(({ key }) => tables.completed(key, now) ?? [])),
     renew: (renewals) =>
       connection.writeLoosely(() => renewals.map((renewal) => renewRows(tables, renewal, Date.now()))),
-    settle: (settlements) => write((now) => settlements.map((settlement) => settleRows(tables, settlement, now))),
+    settle: (settlements) => {
+      const settle = () => settlements.map((settlement) => settleRows(tables, settlement, Date.now()))
+      const isOfLeasesOnly = settlements.every(({ messages, step }) => messages.length === 0 && !step)
+      return isOfLeasesOnly ? connection.writeLoosely(settle) : connection.write(settle)
+    },
     release: (rowKeys, how = {}) => write((now) => rowKeys.flatMap((key) => releaseRow(tables, key, how, now) ?? [])),
     sessions: (filter) => read((now) => tables.listSessions(filter, now).map((row) => toSessionRow(row, now))),
     messages: (filter) => read(() => tables.listMessages(filter).map(toMessageRow)),

@@ -48,7 +48,7 @@ const TELLERS = {
     const synchronous = ['OFF', 'NORMAL', 'FULL', 'EXTRA'][database.pragma('synchronous', { simple: true })]
     const { version } = database.prepare('SELECT sqlite_version() AS version').get()
     database.close()
-    return `SQLite ${version}, journal_mode=WAL, synchronous=${synchronous} (the driver's default)`
+    return `SQLite ${version}, journal_mode=WAL, synchronous=${synchronous} (as the store sets it)`
   },
 
   async redis(url) {
@@ -93,6 +93,7 @@ function mustBe(durable, settings) {
 export function openSqlite(url) {
   const database = new Database(url.slice('sqlite:'.length))
   database.pragma('journal_mode = WAL')
+  database.pragma('synchronous = FULL')
   return database
 }
 

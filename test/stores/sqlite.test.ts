@@ -1,12 +1,14 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { open as openFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest'
 import { readMigrations } from '../../src/store/migrate.ts'
 import { sqliteStore } from '../../src/store/sqlite.ts'
-import { connectSqlite, type SqliteDatabase } from '../../src/store/sqlite-driver.ts'
+import type { SqliteDatabase } from '../../src/store/sqlite-driver.ts'
 import { type Store, StoreError } from '../../src/store/store.ts'
+import { gate } from '../http/bot.ts'
 import { makeTemporaryDirectory, removeTemporaryDirectory } from '../processes/guard.ts'
 import { spawnNode } from '../processes/spawn-node.ts'
 import { acquire, addresses, ask, claimOf, settlementOf } from './store-items.ts'
@@ -226,14 +228,29 @@ describe('what a store writes', () => {
     expect(theirs.pragma('journal_mode', { simple: true })).toBe('delete')
   })
 
-  test('what is acknowledged waits for the disk, also after what does not', async () => {
-    const connection = await connectSqlite(newFile(), SETTINGS)
-    opened.push(connection)
-    const synchronous = () => Number(connection.get('PRAGMA synchronous')?.['synchronous'])
-    const [normal, full] = [1, 2]
-    expect(synchronous()).toBe(full)
-    expect(await connection.writeLoosely(synchronous)).toBe(normal)
-    expect(await connection.write(synchronous)).toBe(full)
+  test('what is acknowledged waits for the disk beside the event loop; a claim does not', async () => {
+    const file = newFile()
+    const store = await openAt(file)
+    const handle = await openFile(file)
+    const synced = gate()
+    const sync = vi.spyOn(Object.getPrototypeOf(handle), 'datasync').mockImplementation(() => synced.passed)
+    await handle.close()
+    const token = await acquire(store, claimOf('a', 's', 'm'))
+    expect(sync).not.toHaveBeenCalled()
+    let isSettled = false
+    const settling = store.settle([settlementOf('a', 's', 'm', token)]).then((verdicts) => {
+      isSettled = true
+      return verdicts
+    })
+    await expect.poll(() => sync.mock.calls.length).toBe(1)
+    await new Promise(setImmediate)
+    expect(isSettled).toBe(false)
+    synced.pass()
+    expect(await settling).toEqual(['settled'])
+    sync.mockRejectedValueOnce(Object.assign(new Error('no disk'), { code: 'EIO' }))
+    const error = await rejection(store.settle([settlementOf('a', 's', 'm', token)]))
+    expect([error.kind, error.answerLost]).toEqual(['unreachable', true])
+    sync.mockRestore()
   })
 
   test('a database that was handed over is not closed, and may give integers as bigints', async () => {
