@@ -394,6 +394,8 @@ async function raced(stores: readonly Store[], random: () => number): Promise<vo
   }
   const work = async (store: Store) => {
     while (handled.length < MESSAGES) {
+      // Else a store that answers without waiting for anything would keep the others from what they wait for.
+      await new Promise((resolve) => setImmediate(resolve))
       for (const taken of await take(store, 1 + Math.floor(random() * SESSIONS))) {
         // In hand, so nobody else can come between.
         handled.push(...keysOf(taken))
