@@ -233,7 +233,7 @@ describe('what a store writes', () => {
     const store = await openAt(file)
     const handle = await openFile(file)
     const synced = gate()
-    const sync = vi.spyOn(Object.getPrototypeOf(handle), 'datasync').mockImplementation(() => synced.passed)
+    const sync = vi.spyOn(Object.getPrototypeOf(handle), 'datasync').mockReturnValue(synced.passed)
     await handle.close()
     const token = await acquire(store, claimOf('a', 's', 'm'))
     expect(sync).not.toHaveBeenCalled()
