@@ -24,10 +24,10 @@ const CONFLICT = new Set([1213, 1205, 1317, 1412, 1020, 3101])
 
 /**
  * What is wrong with the statement or its values, and will be again: by the class of its state (number of values, value,
- * constraint, syntax or right), or where the server gives it no class, a packet too large (1153), a text of wrong
+ * constraint, syntax or right, a trigger's own refusal), or where the server gives it no class, a packet too large (1153), a text of wrong
  * characters (1366), no default (1364), too many placeholders (1390), a failed check (3819).
  */
-const DATA_CLASSES = ['21', '22', '23', '42']
+const DATA_CLASSES = ['21', '22', '23', '42', '45']
 const DATA = new Set([1153, 1366, 1364, 1390, 3819])
 /** In one of these classes too, but they pass: too many connections of this user (1203), too much asked by him (1226). */
 const PASSING = new Set([1203, 1226])

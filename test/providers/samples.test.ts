@@ -17,13 +17,16 @@ describe.each(sampledProviders)('%s', (provider) => {
   })
 
   const { reduce } = providers.find(({ name }) => name === provider) ?? {}
-  it.runIf(reduce)('is taken apart by halves as it is message by message', () => {
-    for (const [name, { length }] of Object.entries(expected)) {
-      const { body } = deliveryOf(provider, name)
-      const each = Array.from({ length }, (_, position) => (length === 1 ? body : reduce?.(body, new Set([position]))))
-      if (reduce && length > 0) expect(bodiesOfEach(reduce, body, length), name).toEqual(each)
-    }
-  })
+  if (reduce) {
+    it('is taken apart by halves as it is message by message', () => {
+      for (const [name, { length }] of Object.entries(expected)) {
+        if (length === 0) continue
+        const { body } = deliveryOf(provider, name)
+        const each = Array.from({ length }, (_, position) => (length === 1 ? body : reduce(body, new Set([position]))))
+        expect(bodiesOfEach(reduce, body, length), name).toEqual(each)
+      }
+    })
+  }
 
   it.each(samplesOf(provider))('%s', (name) => {
     const delivery = deliveryOf(provider, name)
