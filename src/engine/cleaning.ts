@@ -3,8 +3,11 @@ import type { Claim, CleanupReport, Store } from '../store/store.ts'
 import { throughConflicts } from './conflicts.ts'
 import type { Engine } from './engine.ts'
 
-/** How many rows one call removes: as many as take about this long, in which whoever waits for them notices little. */
-const BATCH = { first: 50, least: 20, most: 500, takesMs: 2 }
+/**
+ * How many rows one call removes: as many as take about this long, in which whoever waits for them notices little. What
+ * any call takes, however few they are, is not counted: many small ones would have the database commit all the more.
+ */
+const BATCH = { least: 20, most: 500, takesMs: 2 }
 /** The rest after a batch, of what that took: so the database has most of its attention for the bots. */
 const RESTS = 3
 /** What takes longer may never come to its end that way: after one such time it rests half as long, after two a third. */
@@ -28,7 +31,8 @@ export async function cleanUp(
 ): Promise<Removed> {
   const removed = { messages: 0, sessions: 0 }
   const startedAt = port.now()
-  let limit = BATCH.first
+  let limit = BATCH.least
+  let leastMs = Number.POSITIVE_INFINITY
   for (;;) {
     const begunAt = port.now()
     const limits = { abandonedAfterMs: options.maxHoldMs, limit }
@@ -37,15 +41,16 @@ export async function cleanUp(
     removed.sessions += batch.sessions
     if (!batch.more) return removed
     const tookMs = port.now() - begunAt
-    limit = nextLimit(limit, tookMs)
+    leastMs = Math.min(leastMs, tookMs)
+    limit = nextLimit(limit, tookMs - leastMs)
     const rests = RESTS / (1 + (port.now() - startedAt) / PATIENCE_MS)
     if (!(await rest(tookMs * rests))) return removed
   }
 }
 
 /** Goes to the right number by steps: a single call may have waited for something else. */
-function nextLimit(limit: number, tookMs: number): number {
-  const factor = Math.min(Math.max(BATCH.takesMs / Math.max(tookMs, 1), 0.5), 2)
+function nextLimit(limit: number, rowsTookMs: number): number {
+  const factor = Math.min(Math.max(BATCH.takesMs / Math.max(rowsTookMs, 1), 0.5), 2)
   return Math.min(Math.max(Math.round(limit * factor), BATCH.least), BATCH.most)
 }
 

@@ -91,18 +91,21 @@ test('a node whose row was given to another stops cleaning up', async () => {
   expect(await anew).toEqual([1])
 })
 
-test('a batch is made smaller where the store takes long for it, and larger where it does not', async () => {
+test('a batch is made smaller where its rows take long, and larger where they do not, whatever a call takes by itself', async () => {
   const limits: number[] = []
+  let nowMs = 0
   const store: Store = Object.assign(Object.create(memoryStore()), {
     async cleanup({ limit }: Parameters<Store['cleanup']>[0]) {
       limits.push(limit)
-      if (limits.length < 4) await new Promise((resolve) => setTimeout(resolve, 20))
-      return { messages: limit, sessions: 0, more: limits.length < 9 }
+      const rowMs = limits.length <= 4 ? 1 : 0.005
+      nowMs += 5 + limit * rowMs
+      return { messages: limit, sessions: 0, more: limits.length < 12 }
     },
   })
-  await nodeOver(store, { cleanupEveryMs: 0 }).cleanup()
-  expect(limits.slice(1, 4)).toEqual([25, 20, 20])
-  expect(limits.at(-1)).toBeGreaterThan(100)
+  const engine = createEngine(resolveOptions({ store, logger: false }, { ...nodePort, now: () => nowMs }))
+  await cleanUp(engine, store, async () => true)
+  expect(limits.slice(0, 4)).toEqual([20, 40, 20, 40])
+  expect(limits.at(-1)).toBeGreaterThan(200)
 })
 
 test('a clean-up that does not come to its end rests less and less', async () => {
