@@ -8,6 +8,8 @@ import type { Engine } from './engine.ts'
  * any call takes, however few they are, is not counted: many small ones would have the database commit all the more.
  */
 const BATCH = { least: 20, most: 500, takesMs: 2 }
+/** So many of one size, of which the quickest tells: the others may have waited for something else. */
+const ALIKE = 8
 /** The rest after a batch, of what that took: so the database has most of its attention for the bots. */
 const RESTS = 3
 /** What takes longer may never come to its end that way: after one such time it rests half as long, after two a third. */
@@ -33,6 +35,7 @@ export async function cleanUp(
   const startedAt = port.now()
   let limit = BATCH.least
   let leastMs = Number.POSITIVE_INFINITY
+  let alike: number[] = []
   for (;;) {
     const begunAt = port.now()
     const limits = { abandonedAfterMs: options.maxHoldMs, limit }
@@ -41,14 +44,19 @@ export async function cleanUp(
     removed.sessions += batch.sessions
     if (!batch.more) return removed
     const tookMs = port.now() - begunAt
-    leastMs = Math.min(leastMs, tookMs)
-    limit = nextLimit(limit, tookMs - leastMs)
+    alike.push(tookMs)
+    if (alike.length === ALIKE) {
+      const quickestMs = Math.min(...alike)
+      leastMs = Math.min(leastMs, quickestMs)
+      limit = nextLimit(limit, quickestMs - leastMs)
+      alike = []
+    }
     const rests = RESTS / (1 + (port.now() - startedAt) / PATIENCE_MS)
     if (!(await rest(tookMs * rests))) return removed
   }
 }
 
-/** Goes to the right number by steps: a single call may have waited for something else. */
+/** Goes to the right number by steps. */
 function nextLimit(limit: number, rowsTookMs: number): number {
   const factor = Math.min(Math.max(BATCH.takesMs / Math.max(rowsTookMs, 1), 0.5), 2)
   return Math.min(Math.max(Math.round(limit * factor), BATCH.least), BATCH.most)

@@ -97,14 +97,15 @@ test('a batch is made smaller where its rows take long, and larger where they do
   const store: Store = Object.assign(Object.create(memoryStore()), {
     async cleanup({ limit }: Parameters<Store['cleanup']>[0]) {
       limits.push(limit)
-      const rowMs = limits.length <= 4 ? 1 : 0.005
-      nowMs += 5 + limit * rowMs
-      return { messages: limit, sessions: 0, more: limits.length < 12 }
+      const rowMs = limits.length <= 32 ? 1 : 0.005
+      // Each second one waits for something else.
+      nowMs += 5 + limit * rowMs + (limits.length % 2) * 50
+      return { messages: limit, sessions: 0, more: limits.length < 80 }
     },
   })
   const engine = createEngine(resolveOptions({ store, logger: false }, { ...nodePort, now: () => nowMs }))
   await cleanUp(engine, store, async () => true)
-  expect(limits.slice(0, 4)).toEqual([20, 40, 20, 40])
+  expect([0, 8, 16, 24].map((call) => limits[call])).toEqual([20, 40, 20, 40])
   expect(limits.at(-1)).toBeGreaterThan(200)
 })
 
