@@ -4,7 +4,7 @@ import { namedSessionKey } from '../../src/engine/keys.ts'
 import { createSessionLock, type SessionLock } from '../../src/index.ts'
 import { memoryStore } from '../../src/store/memory.ts'
 import type { Claim, Store } from '../../src/store/store.ts'
-import { gate } from '../http/bot.ts'
+import { type Gate, gate } from '../http/bot.ts'
 
 function lockOver(store: Store): SessionLock {
   const lock = createSessionLock({ store, logger: false, lockWaitMs: 60_000 })
@@ -13,6 +13,21 @@ function lockOver(store: Store): SessionLock {
 }
 
 const KEY = { session: 'wanted' }
+
+/** The same store, which answers a claim when it is let; it tells how many there were. */
+function answeringLate(store: Store, granted: Gate, answer: Gate): Store & { claims(): number } {
+  let claims = 0
+  return Object.assign(Object.create(store), {
+    claims: () => claims,
+    async claim(asked: readonly Claim[]) {
+      claims += 1
+      const verdicts = await store.claim(asked)
+      granted.pass()
+      await answer.passed
+      return verdicts
+    },
+  })
+}
 
 test('who waits in line is told the reason, and stands in nobody’s way', async () => {
   const lock = lockOver(memoryStore())
@@ -34,14 +49,7 @@ test('what the store grants after that is given back', async () => {
   const store = memoryStore()
   const granted = gate()
   const answer = gate()
-  const slow: Store = Object.assign(Object.create(store), {
-    claim: async (claims: readonly Claim[]) => {
-      const verdicts = await store.claim(claims)
-      granted.pass()
-      await answer.passed
-      return verdicts
-    },
-  })
+  const slow = answeringLate(store, granted, answer)
   const controller = new AbortController()
   const run = lockOver(slow).run(KEY, () => 'never', { signal: controller.signal })
   await granted.passed
@@ -74,16 +82,7 @@ test('nothing is taken for him again where the store has granted nothing', async
   const holder = createSessionLock({ store, logger: false })
   onTestFinished(() => holder.close())
   const [granted, answer, held] = [gate(), gate(), gate()]
-  let claims = 0
-  const slow: Store = Object.assign(Object.create(store), {
-    claim: async (asked: readonly Claim[]) => {
-      claims += 1
-      const verdicts = await store.claim(asked)
-      granted.pass()
-      await answer.passed
-      return verdicts
-    },
-  })
+  const slow = answeringLate(store, granted, answer)
   const running = holder.run(KEY, () => held.passed)
   await expect.poll(() => store.sessions({ limit: 1 })).toHaveLength(1)
   const controller = new AbortController()
@@ -94,7 +93,7 @@ test('nothing is taken for him again where the store has granted nothing', async
   await expect(run).rejects.toThrow('not needed any more')
   answer.pass()
   await lock.close()
-  expect(claims).toBe(1)
+  expect(slow.claims()).toBe(1)
   held.pass()
   expect(await running).toMatchObject({ status: 'processed' })
 })
@@ -106,14 +105,7 @@ test('what a gone claim has taken over is told to whoever comes next, and close 
   await store.claim([{ owner: 'crashed', nodeId: 'a', parts, whole: true, staleAfterMs: 1, tokenAbove: 0 }])
   await expect.poll(async () => (await store.sessions({ limit: 1 }))[0]?.stale).toBe(true)
   const [granted, answer] = [gate(), gate()]
-  const slow: Store = Object.assign(Object.create(store), {
-    claim: async (asked: readonly Claim[]) => {
-      const verdicts = await store.claim(asked)
-      granted.pass()
-      await answer.passed
-      return verdicts
-    },
-  })
+  const slow = answeringLate(store, granted, answer)
   const controller = new AbortController()
   const lock = lockOver(slow)
   const run = lock.run(KEY, () => 'never', { signal: controller.signal })
