@@ -92,11 +92,10 @@ export function createInboxMiddleware(lock: SessionLock, accept: Accept, maxInFl
  */
 export function bodiesOfEach(reduce: NonNullable<Provider['reduce']>, body: unknown, messages: number): unknown[] {
   if (messages <= 1) return [body]
-  const positions = Array.from({ length: messages }, (_, position) => position)
   const half = Math.ceil(messages / 2)
-  const [first, second] = [positions.slice(0, half), positions.slice(half)].map((kept) => ({
-    body: reduce(body, new Set(kept)),
-    messages: kept.length,
-  })) as [{ body: unknown; messages: number }, { body: unknown; messages: number }]
-  return [first, second].flatMap((part) => bodiesOfEach(reduce, part.body, part.messages))
+  const part = (first: number, count: number): unknown[] => {
+    const kept = new Set(Array.from({ length: count }, (_, index) => first + index))
+    return bodiesOfEach(reduce, reduce(body, kept), count)
+  }
+  return [...part(0, half), ...part(half, messages - half)]
 }

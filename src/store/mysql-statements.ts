@@ -101,7 +101,11 @@ function rowValues({ claim, part, row, token, completed }: RowToTake): unknown[]
 }
 
 /** Handled, and still remembered. */
-export const IS_HANDLED = `status IN ('completed', 'dead') AND (expires_at IS NULL OR expires_at > SYSDATE(6))`
+export const IS_HANDLED = handledAt('SYSDATE(6)')
+
+function handledAt(clock: string): string {
+  return `status IN ('completed', 'dead') AND (expires_at IS NULL OR expires_at > ${clock})`
+}
 
 /** Marks rows that somebody waits for. */
 export function markContended({ sessions }: TableNames, keys: readonly string[]): Statement {
@@ -182,8 +186,8 @@ const MESSAGE_COLUMNS =
  * Under two sessions, somebody else may have completed it meanwhile; a failure takes nothing of that back. Nor does a
  * direct one take a message out of the queue.
  */
-const WRITES = `NOT (VALUES(status) = 'failed' AND status = 'queued' OR VALUES(status) <> 'completed'
-  AND status IN ('completed', 'dead') AND (expires_at IS NULL OR expires_at > UTC_TIMESTAMP(6)))`
+const WRITES = `NOT (VALUES(status) = 'failed' AND status = 'queued'
+  OR VALUES(status) <> 'completed' AND ${handledAt('UTC_TIMESTAMP(6)')})`
 
 /**
  * Writes the messages of settlements, each with the settlement it belongs to. `ifChanged`: refused, as `isCountRefused`

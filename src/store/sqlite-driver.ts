@@ -111,20 +111,19 @@ function connectionOver(database: SqliteDatabase, settings: StoreSettings, isOur
    * Of our own file the log is synced by us; where there is none (it cannot be on this disk), SQLite waits by itself.
    * null: nothing is to be waited for.
    */
-  function logSync(): LogSync | null {
-    if (log !== undefined) return log
+  function findLog(): LogSync | null {
     const file = isOurs ? fileOf(database) : ''
     const { journal_mode: mode } = database.prepare('PRAGMA journal_mode').get() as SqliteRow
-    log = file !== '' && mode === 'wal' ? createLogSync(`${file}-wal`) : null
-    if (file !== '') database.exec(`PRAGMA synchronous = ${log ? 'NORMAL' : 'FULL'}`)
-    return log
+    const found = file !== '' && mode === 'wal' ? createLogSync(`${file}-wal`) : null
+    if (file !== '') database.exec(`PRAGMA synchronous = ${found ? 'NORMAL' : 'FULL'}`)
+    return found
   }
 
   async function write<Value>(work: () => Value): Promise<Value> {
-    const sync = logSync()
+    if (log === undefined) log = await untilNotBusy(findLog)
     const value = await untilNotBusy(() => inTransaction(database, work))
     try {
-      await sync?.wait()
+      await log?.wait()
     } catch (cause) {
       const text = `session-lock: SQLite: its write-ahead log cannot be brought to disk (${(cause as Error).message})`
       throw new StoreError('unreachable', text, { cause, answerLost: true })
