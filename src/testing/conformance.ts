@@ -11,6 +11,7 @@ import { lookInsideChecks } from './look-inside.ts'
 import { queueChecks } from './queue.ts'
 import { raceChecks } from './races.ts'
 import { renewChecks } from './renewals.ts'
+import { retryChecks } from './retries.ts'
 import { settleChecks } from './settlements.ts'
 import { takeoverChecks } from './takeovers.ts'
 import { trafficChecks } from './traffic.ts'
@@ -61,7 +62,7 @@ const CHECKS: readonly Check[] = [
  */
 export function storeConformance(options: ConformanceOptions): void {
   const seed = options.seed ?? randomInt(2 ** 31)
-  for (const check of options.queue ? [...CHECKS, ...queueChecks] : CHECKS) {
+  for (const check of options.queue ? [...CHECKS, ...queueChecks, ...retryChecks] : CHECKS) {
     options.test(`${options.name}: ${check.promise}`, () => runCheck(check, options, seed))
   }
 }
