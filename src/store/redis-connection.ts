@@ -213,6 +213,8 @@ async function connect(client: Redis, timeoutMs: number): Promise<void> {
   const limit = startLimit(timeoutMs, () => new Error(`no connection within ${timeoutMs} ms`))
   try {
     await Promise.race([limit.passed, client.connect()])
+    // It connects all the same where the server refused to SELECT the database, and would write into the first one.
+    if (isAnswer(reason)) throw reason
   } catch (error) {
     client.disconnect()
     throw isAnswer(error) ? error : (reason ?? error)

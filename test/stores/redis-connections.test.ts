@@ -136,6 +136,16 @@ test('a wrong password is an error of kind setup, that does not hold it', async 
   expect((await refusal(without.migrate())).kind).toBe('setup')
 })
 
+test('a database that the server lacks is an error of kind setup, and nothing is written into the first one', async () => {
+  const store = await world.open(
+    urlWith((url) => {
+      url.pathname = '/99999'
+    }),
+  )
+  expect(await refusal(store.migrate())).toMatchObject({ kind: 'setup', message: /no database of that number/ })
+  expect(await world.client().keys(`${world.tablePrefix}*`)).toEqual([])
+})
+
 test('a user who may not run scripts is an error of kind setup', async () => {
   const admin = world.client()
   const user = `u${world.tablePrefix}`
