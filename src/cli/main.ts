@@ -68,8 +68,13 @@ async function run([name, ...rest]: readonly string[]): Promise<string | Printed
   }
   const { values, names } = parse(command, rest)
   if (values['help'] === true) return command.help
-  if (!command.takesLong) limitTime()
-  return command.run(values, names)
+  const limit = command.takesLong ? undefined : limitTime()
+  try {
+    return await command.run(values, names)
+  } finally {
+    // Who reads what is printed may take their time.
+    clearTimeout(limit)
+  }
 }
 
 function parse(command: Command, args: readonly string[]): { values: OptionValues; names: readonly string[] } {
@@ -84,8 +89,8 @@ function parse(command: Command, args: readonly string[]): { values: OptionValue
   }
 }
 
-function limitTime(): void {
-  setTimeout(() => {
+function limitTime(): NodeJS.Timeout {
+  return setTimeout(() => {
     fail(new Error(`no answer from the store within ${TIME_LIMIT_MS / 1000} s; is it up and reachable?`))
     process.exit()
   }, TIME_LIMIT_MS).unref()
@@ -104,13 +109,16 @@ function fail(error: unknown): void {
   process.exitCode = isUsage ? 2 : 1
 }
 
-// Whoever reads may have read enough (`| head`).
-process.stdout.on('error', () => process.exit(0))
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  // Whoever reads may have read enough (`| head`).
+  if (error.code !== 'EPIPE') fail(new Error(`the output cannot be written (${error.message})`))
+  process.exit()
+})
 try {
   const printed = await run(process.argv.slice(2))
   const { text, code } = typeof printed === 'string' ? { text: printed, code: 0 } : printed
-  if (text !== '') console.log(text)
   process.exitCode = code
+  if (text !== '') console.log(text)
 } catch (error) {
   fail(error)
 }
