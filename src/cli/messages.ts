@@ -27,8 +27,8 @@ export const messagesCommand: Command = {
   summary: 'print the messages that were handled, and those in hand',
   help: `Usage: session-lock messages [options]
 
-Prints the messages that are remembered, the latest first: those in hand now (processing), those
-that wait in the inbox (queued), and those that were handled (completed, failed, dead), each with
+Prints the messages that are remembered: those in hand now (processing), those that wait in the
+inbox (queued), then those that were handled (completed, failed, dead), the latest first, each with
 its session, the node that had it last, how often it was handled, and its last error.
 
 Options:

@@ -46,7 +46,7 @@ Examples:
     const stories = found.messages.slice(0, MOST_STORIES).map(storyOf)
     const left = found.messages.length - stories.length
     return {
-      text: [held, ...stories, ...(left > 0 ? [`and ${counted(left, 'earlier message')}`] : [])].join('\n\n'),
+      text: [held, ...stories, ...(left > 0 ? [`and ${counted(left, 'more message')}`] : [])].join('\n\n'),
       code,
     }
   },

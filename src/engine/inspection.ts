@@ -37,12 +37,15 @@ export interface Inspection {
    * for (const session of await lock.sessions()) console.log(session.prospect, session.nodeId, session.stale)
    */
   sessions(filter?: SessionsFilter): Promise<SessionInfo[]>
-  /** Messages that were handled, the latest first; those in hand now have the status `processing`. */
+  /**
+   * Messages: those in hand now (`processing`) and those that wait (`queued`) first, then those that were handled, the
+   * latest first.
+   */
   messages(filter?: MessagesFilter): Promise<MessageRow[]>
   /**
-   * What is known by this name: a message's id, a prospect, a session's name, or a key; of its messages the latest
-   * 1 000. No index serves it: of a large table it takes the database a second or two. Redis looks through the latest
-   * 10 000 messages only.
+   * What is known by this name: a message's id, a prospect, a session's name, or a key; of its messages 1 000, in the
+   * order of `messages`. No index serves it: of a large table it takes the database a second or two. Redis looks
+   * through the latest 10 000 messages only.
    */
   find(name: string): Promise<Found>
   stats(): Promise<LockStats>

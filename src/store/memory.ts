@@ -1,6 +1,6 @@
 /** The store of one process: nothing is written anywhere, and nothing is shared. */
 import { claimAll, completedMessage, releaseRow, renewRows, settleRows, type Tables } from './local.ts'
-import { isAbout, type StoredMessage, type StoredSession, toMessageRow, toSessionRow } from './rows.ts'
+import { byLatest, isAbout, type StoredMessage, type StoredSession, toMessageRow, toSessionRow } from './rows.ts'
 import {
   type CleanupOptions,
   type CleanupReport,
@@ -131,7 +131,7 @@ function listMessages(messages: Map<string, StoredMessage>, filter: MessageFilte
     .filter((row) => filter.status === undefined || row.status === filter.status)
     .filter((row) => filter.messageIds === undefined || filter.messageIds.includes(row.messageId))
     .filter((row) => filter.about === undefined || isAbout(row, filter.about))
-    .sort((a, b) => (b.finishedAt ?? 0) - (a.finishedAt ?? 0))
+    .sort(byLatest)
     .slice(0, filter.limit)
     .map(toMessageRow)
 }

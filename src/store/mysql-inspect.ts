@@ -89,7 +89,7 @@ export async function listSessions(query: Query, names: TableNames, filter: Sess
   })
 }
 
-/** The message table, the latest first. */
+/** The message table, unfinished ones first, then the latest. */
 export async function listMessages(query: Query, names: TableNames, filter: MessageFilter): Promise<MessageRow[]> {
   if ([filter.keys, filter.messageIds].some((wanted) => wanted?.length === 0)) return []
   const conditions = ['TRUE']
@@ -114,7 +114,7 @@ export async function listMessages(query: Query, names: TableNames, filter: Mess
   const { rows } = await query({
     sql: `SELECT message_key, provider, id_device, message_id, session_key, status, owner, node_id, fencing_token,
       attempts, last_error, ${micros('received_at')}, ${micros('started_at')}, ${micros('finished_at')}, ${micros('expires_at')}
-      FROM ${names.messages} WHERE ${conditions.join(' AND ')} ORDER BY finished_at DESC LIMIT ?`,
+      FROM ${names.messages} WHERE ${conditions.join(' AND ')} ORDER BY finished_at IS NULL DESC, finished_at DESC LIMIT ?`,
     values: [...values, filter.limit],
   })
   return rows.map(messageRow)

@@ -77,7 +77,7 @@ export async function listSessions(query: Query, names: Names, filter: SessionFi
   return rows.map(([row]) => sessionRow(JSON.parse(row ?? '') as SessionAnswer))
 }
 
-/** The message table, the latest first. */
+/** The message table, unfinished ones first, then the latest. */
 export async function listMessages(query: Query, names: Names, filter: MessageFilter): Promise<MessageRow[]> {
   const micros = `${names.prefix}micros`
   const rows = await query({
@@ -89,7 +89,7 @@ export async function listMessages(query: Query, names: Names, filter: MessageFi
         AND ($4::text[] IS NULL OR message_id = ANY ($4))
         AND ($5::bytea IS NULL OR message_key = $5 OR message_id = $6 OR session_key = $5
           OR substring(session_key FROM octet_length(session_key) - octet_length($7::bytea) + 1) = $7)
-      ORDER BY finished_at DESC NULLS LAST LIMIT $3`,
+      ORDER BY finished_at DESC NULLS FIRST LIMIT $3`,
     values: [
       filter.keys?.map(bytes) ?? null,
       filter.status ?? null,

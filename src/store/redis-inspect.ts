@@ -2,7 +2,7 @@
 
 import { type Buckets, byBucket, everywhere } from './redis-buckets.ts'
 import { integer, list, type Reply, type Run, text, textOrNull, toMicros } from './redis-scripts.ts'
-import { isAbout } from './rows.ts'
+import { byLatest, isAbout } from './rows.ts'
 import type {
   CleanupOptions,
   CleanupReport,
@@ -85,7 +85,7 @@ export async function listMessages(buckets: Buckets, filter: MessageFilter): Pro
     .filter((row) => filter.status === undefined || row.status === filter.status)
     .filter((row) => filter.messageIds === undefined || filter.messageIds.includes(row.messageId))
     .filter((row) => filter.about === undefined || isAbout(row, filter.about))
-    .sort((a, b) => (b.finishedAt ?? 0) - (a.finishedAt ?? 0))
+    .sort(byLatest)
     .slice(0, filter.limit)
 }
 

@@ -35,6 +35,12 @@ export function toMessageRow({ response: _, ...row }: StoredMessage): MessageRow
   return row
 }
 
+/** The order that messages are listed in: unfinished ones first, then the latest. */
+export function byLatest(a: MessageRow, b: MessageRow): number {
+  const endOf = ({ finishedAt }: MessageRow) => finishedAt ?? Number.MAX_SAFE_INTEGER
+  return endOf(b) - endOf(a)
+}
+
 /** Is it what somebody means by this name? */
 export function isAbout(
   { key, messageId, sessionKey }: StoredMessage | MessageRow,

@@ -77,8 +77,9 @@ export function sqliteTables(connection: SqliteConnection, tablePrefix: string):
         status !== undefined && ['status = ?', status],
       ])
       // Which ones is found in the index alone; only those few are read.
-      const latest = `SELECT message_key FROM ${messages} ${where.sql} ORDER BY finished_at DESC LIMIT ?`
-      const sql = `SELECT ${MESSAGE_COLUMNS}, received_at FROM ${messages} WHERE message_key IN (${latest}) ORDER BY finished_at DESC`
+      const order = 'ORDER BY finished_at IS NULL DESC, finished_at DESC'
+      const latest = `SELECT message_key FROM ${messages} ${where.sql} ${order} LIMIT ?`
+      const sql = `SELECT ${MESSAGE_COLUMNS}, received_at FROM ${messages} WHERE message_key IN (${latest}) ${order}`
       return connection.all(sql, ...where.values, limit).map(toMessage)
     },
     count(now) {

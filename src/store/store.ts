@@ -254,7 +254,7 @@ export interface MessageFilter {
   /** Likewise. */
   readonly about?: About
   readonly status?: MessageStatus
-  /** At most this many, the latest first. */
+  /** At most this many: unfinished ones first, then the latest. */
   readonly limit: number
 }
 

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import type { MessageFilter, MessageStatus } from '../store/store.ts'
 import { acquire, complete, LONG_MS, look, message, messageOf, part, rowOf, SHORT_MS, settle } from './asking.ts'
+import { arrivalOf, enqueue } from './queueing.ts'
 import { untilClockPasses, untilForgotten, untilStale } from './waiting.ts'
 import type { Check } from './world.ts'
 
@@ -51,7 +52,7 @@ export const lookInsideChecks: readonly Check[] = [
     },
   },
   {
-    promise: 'messages are listed the latest first, by key and by status, up to the limit',
+    promise: 'messages are listed those that wait first, then the latest, by key and by status, up to the limit',
     run: async ({ open }) => {
       const store = await open()
       for (const key of ['m2', 'm1', 'm3']) {
@@ -66,6 +67,11 @@ export const lookInsideChecks: readonly Check[] = [
       assert.deepEqual(await listed({ status: 'dead' }), [])
       assert.deepEqual(await listed({ keys: ['m2', 'm1', 'nobody'] }), ['m1', 'm2'])
       assert.deepEqual(await listed({ keys: ['m2', 'm1'], status: 'failed' }), ['m1'])
+      if (!store.queue) return
+      await enqueue(store, arrivalOf('S', ['m4']))
+      assert.deepEqual(await listed({}), ['m4', 'm3', 'm1', 'm2'])
+      assert.deepEqual(await listed({}, 1), ['m4'])
+      assert.deepEqual(await listed({ status: 'queued' }), ['m4'])
     },
   },
   {
