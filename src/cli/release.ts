@@ -86,8 +86,11 @@ async function releaseOne(lock: SessionLock, values: OptionValues, name: string)
   const force = values['force'] === true
   if (!session.stale && !force) return nothing(values, refusalOf(session))
   if (!(await isConfirmed(values, `Release ${describe(session)}?`))) return nothing(values, 'nothing was released')
-  const [done] = await lock.releaseSessions([session.key], { force })
-  if (!done) return nothing(values, `${nameOf(session)} was released or renewed meanwhile; nothing was done`)
+  // It may have changed hands before the answer came.
+  const isSame = (now: SessionInfo) => now.owner === session.owner && now.fencingToken === session.fencingToken
+  const held = (await lock.sessions({ limit: MOST })).find(({ key }) => key === session.key)
+  const [done] = held && isSame(held) ? await lock.releaseSessions([session.key], { force }) : []
+  if (!done) return nothing(values, `${nameOf(session)} changed meanwhile; nothing was done`)
   return released(values, [done])
 }
 

@@ -77,6 +77,21 @@ describe.each(sharedStores)('session-lock, on $name', ({ name, url, forget }) =>
     expect(await say('release', '15550002222', '--yes')).toMatchObject({ code: 3, stdout: /^nobody holds/ })
   })
 
+  test('release --force leaves a session alone that changed hands before the answer came', async () => {
+    const [before, after] = [open({ nodeId: 'node-a' }), open({ nodeId: 'node-b' })]
+    await hold(before, 'handed on', 'first')
+    let signal: AbortSignal | undefined
+    const words = ['release', 'handed on', '--force', '--store', url(), '--table-prefix', TABLE_PREFIX]
+    const printed = await sessionLock(words, {}, async () => {
+      ends.pop()?.()
+      signal = await hold(after, 'handed on', 'second')
+      return 'y'
+    })
+    expect(printed).toMatchObject({ code: 3, stdout: /changed meanwhile; nothing was done\n$/ })
+    expect((await after.sessions()).map(({ nodeId }) => nodeId)).toEqual(['node-b'])
+    expect(signal?.aborted).toBe(false)
+  })
+
   test('release --stale frees exactly the stale ones', async () => {
     const [silent, live] = [
       open({ staleAfterMs: STALE_AFTER_MS, renew: false, storeTimeoutMs: 900, nodeId: 'node-s' }),
