@@ -15,6 +15,7 @@ import { releaseCommand } from './release.ts'
 import { sessionsCommand } from './sessions.ts'
 import { showCommand } from './show.ts'
 import { statsCommand } from './stats.ts'
+import { printable } from './table.ts'
 import { watchCommand } from './watch.ts'
 
 const COMMANDS: Readonly<Record<string, Command>> = {
@@ -104,7 +105,7 @@ async function version(): Promise<string> {
 /** Says in one line what is wrong, and sets the exit code. */
 function fail(error: unknown): void {
   const isUsage = error instanceof UsageError || (error instanceof OptionsError && error.option === 'tablePrefix')
-  const text = reasonOf(error).replaceAll(/\s+/g, ' ')
+  const text = printable(reasonOf(error).replaceAll(/\s+/g, ' '))
   console.error(`session-lock: ${text}${isUsage ? ' (see --help)' : ''}`)
   process.exitCode = isUsage ? 2 : 1
 }

@@ -78,7 +78,7 @@ async function releaseOne(lock: SessionLock, values: OptionValues, name: string)
   const { sessions } = await lock.find(name)
   const fitting = sessions.filter((session) => device === undefined || session.device === device)
   const [session] = fitting
-  if (!session) return nothing(values, `nobody holds "${printable(name)}"`)
+  if (!session) return nothing(values, `nobody holds "${name}"`)
   if (fitting.length > 1) {
     console.error(formatSessions(fitting))
     return nothing(values, `${fitting.length} sessions have this name; give --device, or the key (see --json)`)
@@ -95,7 +95,7 @@ async function releaseOne(lock: SessionLock, values: OptionValues, name: string)
 }
 
 function nothing(values: OptionValues, text: string): Printed {
-  return { text: values['json'] === true ? '[]' : text, code: 3 }
+  return { text: values['json'] === true ? '[]' : printable(text), code: 3 }
 }
 
 function released(values: OptionValues, sessions: readonly SessionInfo[]): Printed {

@@ -7,7 +7,7 @@ import type { SessionLock } from '../engine/lock.ts'
 import { asJson, type Command, counted } from './command.ts'
 import { formatSessions, nameOf } from './session-table.ts'
 import { STORE_HELP, STORE_OPTIONS, withLock } from './store.ts'
-import { formatTable } from './table.ts'
+import { formatTable, printable } from './table.ts'
 
 const MINUTE_MS = 60_000
 /** The rate is taken from so many messages at most. */
@@ -96,7 +96,7 @@ function messagesText(messages: LockStats['messages']): string {
 
 function longestText(session: SessionInfo): string {
   const heldForMs = storeTime([session], Date.now()) - session.lockedAt
-  return `${formatDuration(heldForMs)}: ${nameOf(session)}, by ${session.nodeId ?? 'nobody'}`
+  return printable(`${formatDuration(heldForMs)}: ${nameOf(session)}, by ${session.nodeId ?? 'nobody'}`)
 }
 
 function queueText({ messages, sessions, stopped, oldestMs }: NonNullable<LockStats['queue']>): string {
