@@ -1,5 +1,6 @@
 /** Where connections of the MySQL store come from: a URL, or the user's own pool. */
 import { StoreError } from './store.ts'
+import { readStoreUrl } from './store-url.ts'
 
 /** What is used of a connection of mysql2's promise flavour. */
 export interface MysqlConnection {
@@ -68,8 +69,7 @@ export function poolSource(pool: MysqlPool): Source {
 
 function readUrl(url: string): { name: string; uri: string } {
   const problem = "session-lock: the MySQL store's URL must be like mysql://user:password@host:3306/database"
-  if (!URL.canParse(url)) throw new StoreError('setup', problem)
-  const { protocol, hostname, port, pathname } = new URL(url)
+  const { protocol, hostname, port, pathname } = readStoreUrl(url, problem)
   if (protocol !== 'mysql:' && protocol !== 'mariadb:') {
     throw new StoreError('setup', `${problem}, or mariadb://…, not ${protocol}//…`)
   }

@@ -5,6 +5,7 @@ import type { PostgresPool } from './postgres.ts'
 import type { RedisClient } from './redis-client.ts'
 import type { SqliteDatabase } from './sqlite-driver.ts'
 import { type Store, StoreError, type StoreSettings } from './store.ts'
+import { isCutShort } from './store-url.ts'
 
 /**
  * What a store is opened from: a URL, a store, the user's own pool of `mysql2` or `pg`, the
@@ -98,10 +99,8 @@ export function describeUrl(url: string): string {
   // A file's path and `memory:` have no place for a password.
   if (scheme === 'sqlite' || scheme === 'memory') return url
   if (!URL.canParse(url)) return `${scheme}://…`
-  const { host, pathname, search, hash } = new URL(url)
-  // A password that holds `/`, `?` or `#` unescaped ends the host too early, and an `@` is left over.
-  if (`${pathname}${search}${hash}`.includes('@') || hash !== '') return `${scheme}://…`
-  return `${scheme}://${host}${pathname}`
+  const parsed = new URL(url)
+  return isCutShort(parsed) ? `${scheme}://…` : `${scheme}://${parsed.host}${parsed.pathname}`
 }
 
 async function openUrl(url: string, settings: StoreSettings): Promise<Store> {

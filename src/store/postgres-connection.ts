@@ -7,6 +7,7 @@
 import { startLimit } from './limit.ts'
 import { isAnswer, toStoreError } from './postgres-errors.ts'
 import { StoreError } from './store.ts'
+import { readStoreUrl } from './store-url.ts'
 
 /** What is used of a client of `pg`. */
 export interface PostgresClient {
@@ -118,8 +119,7 @@ async function importDriver() {
 
 function readName(url: string): string {
   const problem = "session-lock: the Postgres store's URL must be like postgres://user:password@host:5432/database"
-  if (!URL.canParse(url)) throw new StoreError('setup', problem)
-  const { protocol, hostname, port, pathname } = new URL(url)
+  const { protocol, hostname, port, pathname } = readStoreUrl(url, problem)
   if (protocol !== 'postgres:' && protocol !== 'postgresql:') {
     throw new StoreError('setup', `${problem}, or postgresql://…, not ${protocol}//…`)
   }

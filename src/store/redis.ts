@@ -15,6 +15,7 @@ import { type Run, readScripts } from './redis-scripts.ts'
 import { renewBatch, settleBatch } from './redis-settle.ts'
 import { releaseSpread, renewSpread, settleSpread } from './redis-settle-spread.ts'
 import { type Store, StoreError, type StoreSettings } from './store.ts'
+import { readStoreUrl } from './store-url.ts'
 
 export type { RedisClient } from './redis-client.ts'
 
@@ -62,8 +63,7 @@ const PREPARE_MS = 10_000
 
 function readUrl(text: string): { url: URL; waitReplicas: number; waitMs: number } {
   const problem = "session-lock: the Redis store's URL must be like redis://user:password@host:6379/0"
-  if (!URL.canParse(text)) throw new StoreError('setup', problem)
-  const url = new URL(text)
+  const url = readStoreUrl(text, problem)
   if (url.hostname === '') throw new StoreError('setup', `${problem}; it names no host`)
   if (!/^\/?\d*$/.test(url.pathname)) throw new StoreError('setup', `${problem}; its database is a number`)
   const numberOf = (name: string, otherwise: number) => {

@@ -21,6 +21,8 @@ describe('openStore', () => {
     ['mariadb://bot:hidden@127.0.0.1:1/bot', 'mysql://127.0.0.1:1/bot'],
     ['postgres://bot:hidden@127.0.0.1:1/bot?sslmode=disable', 'postgres://127.0.0.1:1/bot'],
     ['postgresql://bot:hidden@127.0.0.1/bot', 'postgres://127.0.0.1:5432/bot'],
+    ['postgres://bot:hidden@127.0.0.1/bot?application_name=me@home', 'postgres://127.0.0.1:5432/bot'],
+    ['mysql://bot:h%2Fd%40n@127.0.0.1:1/bot', 'mysql://127.0.0.1:1/bot'],
     ['redis://:hidden@127.0.0.1:1/2?waitReplicas=1', 'redis://127.0.0.1:1/2'],
     ['rediss://bot:hidden@127.0.0.1:1', 'rediss://127.0.0.1:1'],
   ])('%s', async (url, name) => {
@@ -49,10 +51,25 @@ describe('openStore', () => {
     ['hidden', /given as a URL.*sqlite:/],
     ['toString:hidden', /no store is known/],
   ])('%s is refused, by what there is, without the password', async (url, text) => {
+    expect(isStoreUrl(url)).toBe(false)
     const error = await openStore(url, SETTINGS).catch((reason: unknown) => reason)
     expect(error).toMatchObject({ kind: 'setup', message: expect.stringMatching(text) })
     expect(String(error)).not.toContain('hidden')
-    expect(isStoreUrl(url)).toBe(false)
+  })
+
+  test.each([
+    'mysql://bot:12/hidden@db/bot',
+    'mariadb://bot:12/x?hidden@db/bot',
+    'mysql://bot:12/hidden#3@db/bot',
+    'mysql://bot:1@2/x?hidden@db/bot',
+    'postgres://bot:12/hidden@db/bot',
+    'postgres://bot:12/hidden?x@db/bot',
+    'redis://bot:12/5?hidden@db/0',
+    'redis://:hid/den@db/0',
+  ])('%s is refused, for what was meant is not certain, without the password', async (url) => {
+    const error = await openStore(url, SETTINGS).catch((reason: unknown) => reason)
+    expect(error).toMatchObject({ kind: 'setup', message: expect.stringContaining('%2F') })
+    expect(String(error)).not.toMatch(/hidden|\b12\b/)
   })
 
   test('anything else is refused', async () => {
