@@ -81,8 +81,11 @@ function storeOn(seeds: readonly Source[], isCluster: boolean, settings: PlaceSe
   let listener: Listener | undefined
   let isPrepared = false
 
-  async function prepare<Value>(work: (...args: Parameters<typeof migrateKeys>) => Promise<Value>): Promise<Value> {
-    const until = performance.now() + Math.max(PREPARE_MS, timeoutMs)
+  async function prepare<Value>(
+    work: (...args: Parameters<typeof migrateKeys>) => Promise<Value>,
+    limitMs: number,
+  ): Promise<Value> {
+    const until = performance.now() + limitMs
     const place = finder.found() ?? (await finder.find(until))
     const value = await place.atMark((send) => work(send, prefix), until)
     isPrepared = true
@@ -100,8 +103,8 @@ function storeOn(seeds: readonly Source[], isCluster: boolean, settings: PlaceSe
   return {
     name: seeds[0]?.name ?? 'redis:',
     singleProcess: false,
-    migrate: () => prepare(migrateKeys),
-    checkSchema: () => prepare(requireLayout),
+    migrate: () => prepare(migrateKeys, Math.max(PREPARE_MS, timeoutMs)),
+    checkSchema: () => prepare(requireLayout, timeoutMs),
     claim: (claims) => on('asking', batchOr(claimBatch, claimSpread, claims)),
     look: (messages) => on('asking', batchOr(look, lookSpread, messages)),
     renew: (renewals) => on('holding', batchOr(renewBatch, renewSpread, renewals)),
