@@ -71,7 +71,7 @@ export function createLink(source: Source, limits: Limits): Link {
       if (connection === opened) discard()
     })
     try {
-      const { isGalera } = await withinLimit(limits.connectMs, prepare(opened, limits))
+      const { isGalera } = await withinLimit(source, limits.connectMs, prepare(opened, limits))
       // Where a node undoes a transaction between two statements of one text, no answer to the others ever comes.
       takesSeveral = source.takesSeveral === true && !isGalera
       if (closed) throw new StoreError('unreachable', 'session-lock: the store was closed while it connected')
@@ -94,7 +94,7 @@ export function createLink(source: Source, limits: Limits): Link {
   async function attempt<Value>(call: Call, work: (session: Session) => Promise<Value>): Promise<Value> {
     try {
       call.phase = 'connecting'
-      const used = connection ?? (await withinLimit(limits.connectMs, connected()))
+      const used = connection ?? (await withinLimit(source, limits.connectMs, connected()))
       if (call.over) throw new StoreError('unreachable', 'session-lock: given up while connecting')
       return await work(sessionOn(used, call))
     } catch (error) {
@@ -148,7 +148,7 @@ export function createLink(source: Source, limits: Limits): Link {
     const limit = startLimit(limits.callMs, () => {
       call.over = true
       if (call.phase !== 'waiting' && call.phase !== 'connecting') discard()
-      return timedOut(source.name, limits.callMs, call)
+      return timedOut(source, limits.callMs, call)
     })
     const turn = tail.then(() => (call.over ? limit.passed : Promise.race([limit.passed, attempt(call, work)])))
     tail = turn.catch(() => undefined)
@@ -165,7 +165,7 @@ export function createLink(source: Source, limits: Limits): Link {
     const left = connection
     connection = undefined
     if (!left) return
-    if (source.goodbye) await withinLimit(limits.connectMs, source.goodbye(left)).catch(() => undefined)
+    if (source.goodbye) await withinLimit(source, limits.connectMs, source.goodbye(left)).catch(() => undefined)
     cut(left)
   }
 
@@ -266,23 +266,20 @@ export function cut(connection: MysqlConnection): void {
   core?.stream?.destroy?.()
 }
 
-function timedOut(store: string, timeoutMs: number, call: Pick<Call, 'phase' | 'hasCommitted'>): StoreError {
+function timedOut(source: Source, timeoutMs: number, call: Pick<Call, 'phase' | 'hasCommitted'>): StoreError {
   const what = {
     waiting: 'the calls before it took that long',
-    connecting:
-      'no connection was to be had (of a pool, session-lock needs two, and one more while it makes its tables)',
+    connecting: `no connection was to be had${source.needs ? ` (${source.needs})` : ''}`,
     working: 'the connection was given up, and with it the transaction',
     committing: 'whether the last transaction was written is not known',
   }[call.phase]
-  return new StoreError('unreachable', `session-lock: no answer from ${store} within ${timeoutMs} ms: ${what}`, {
+  return new StoreError('unreachable', `session-lock: no answer from ${source.name} within ${timeoutMs} ms: ${what}`, {
     answerLost: isAnswerLost(call),
   })
 }
 
-async function withinLimit<Value>(timeoutMs: number, work: Promise<Value>): Promise<Value> {
-  const limit = startLimit(timeoutMs, () =>
-    timedOut('the database', timeoutMs, { phase: 'connecting', hasCommitted: false }),
-  )
+async function withinLimit<Value>(source: Source, timeoutMs: number, work: Promise<Value>): Promise<Value> {
+  const limit = startLimit(timeoutMs, () => timedOut(source, timeoutMs, { phase: 'connecting', hasCommitted: false }))
   try {
     return await Promise.race([limit.passed, work])
   } finally {

@@ -1,6 +1,6 @@
 /** Where connections of the MySQL store come from: a URL, or the user's own pool. */
 import { StoreError } from './store.ts'
-import { readStoreUrl } from './store-url.ts'
+import { makeOfUrl, readStoreUrl } from './store-url.ts'
 
 /** What is used of a connection of mysql2's promise flavour. */
 export interface MysqlConnection {
@@ -27,6 +27,8 @@ export type MysqlPool = MysqlPromisePool | MysqlCallbackPool
 export interface Source {
   /** For logs and errors, without user and password. */
   readonly name: string
+  /** How many connections it must have to give, where that is its owner's to choose. */
+  readonly needs?: string
   connect(timeoutMs: number): Promise<MysqlConnection>
   /** Does one text hold several statements? Not the driver's default; what a pool has instead is not to be seen. */
   readonly takesSeveral?: boolean
@@ -53,7 +55,7 @@ export async function handlersSource(url: string, settings: object = {}): Promis
   })
   return {
     name,
-    connect: (connectTimeout) => createConnection({ uri, connectTimeout, ...settings }),
+    connect: async (connectTimeout) => makeOfUrl(name, () => createConnection({ uri, connectTimeout, ...settings })),
     goodbye: (connection) => connection.end(),
   }
 }
@@ -63,6 +65,7 @@ export function poolSource(pool: MysqlPool): Source {
   const promisePool = 'promise' in pool ? pool.promise() : pool
   return {
     name: 'mysql: (own pool)',
+    needs: 'of a pool, session-lock needs two, and one more while it makes its tables',
     connect: () => promisePool.getConnection(),
   }
 }

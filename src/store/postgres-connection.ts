@@ -7,7 +7,7 @@
 import { startLimit } from './limit.ts'
 import { isAnswer, toStoreError } from './postgres-errors.ts'
 import { StoreError } from './store.ts'
-import { readStoreUrl } from './store-url.ts'
+import { makeOfUrl, readStoreUrl } from './store-url.ts'
 
 /** What is used of a client of `pg`. */
 export interface PostgresClient {
@@ -51,6 +51,8 @@ export interface Opened {
 export interface Source {
   /** For logs and errors, without user and password. */
   readonly name: string
+  /** How many connections it must have to give, where that is its owner's to choose. */
+  readonly needs?: string
   connect(timeoutMs: number): Promise<Opened>
 }
 
@@ -61,7 +63,8 @@ export async function urlSource(url: string): Promise<Source> {
   return {
     name,
     async connect(connectionTimeoutMillis) {
-      return openClient(new Client({ connectionString: url, connectionTimeoutMillis, keepAlive: true }))
+      const settings = { connectionString: url, connectionTimeoutMillis, keepAlive: true }
+      return openClient(makeOfUrl(name, () => new Client(settings)))
     },
   }
 }
@@ -88,6 +91,8 @@ export async function openClient(client: NewClient): Promise<Opened> {
 export function poolSource(pool: PostgresPool): Source {
   return {
     name: 'postgres: (own pool)',
+    needs:
+      'of a pool, session-lock needs two, one more for listening, one for an inbox, and one while it makes its tables',
     async connect() {
       const client = await pool.connect()
       client.on('error', () => undefined)
@@ -119,13 +124,15 @@ async function importDriver() {
 
 function readName(url: string): string {
   const problem = "session-lock: the Postgres store's URL must be like postgres://user:password@host:5432/database"
-  const { protocol, hostname, port, pathname } = readStoreUrl(url, problem)
+  const { protocol, hostname, port, pathname, searchParams } = readStoreUrl(url, problem)
+  // The driver goes by this one: a directory where the server's socket is, for instance.
+  const host = searchParams.get('host') ?? hostname
   if (protocol !== 'postgres:' && protocol !== 'postgresql:') {
     throw new StoreError('setup', `${problem}, or postgresql://…, not ${protocol}//…`)
   }
-  if (hostname === '') throw new StoreError('setup', `${problem}; it names no host`)
+  if (host === '') throw new StoreError('setup', `${problem}; it names no host`)
   if (pathname.length < 2) throw new StoreError('setup', `${problem}; it names no database`)
-  return `postgres://${hostname}:${port || 5432}${pathname}`
+  return `postgres://${host}:${port || 5432}${pathname}`
 }
 
 /** The driver's own end says goodbye and waits, and a server that is stuck never answers that. */
@@ -210,7 +217,7 @@ export function createLink(source: Source, limits: Limits): Link {
     const limit = startLimit(limits.callMs, () => {
       state.over = true
       if (state.phase === 'asking') discard()
-      return timedOut(source.name, limits.callMs, state.phase)
+      return timedOut(source, limits.callMs, state.phase)
     })
     const turn = tail.then(() => (state.over ? limit.passed : Promise.race([limit.passed, attempt(state, work)])))
     tail = turn.catch(() => undefined)
@@ -227,7 +234,7 @@ export function createLink(source: Source, limits: Limits): Link {
     const left = opened
     opened = undefined
     if (!left) return
-    const limit = startLimit(limits.connectMs, () => timedOut(source.name, limits.connectMs, 'asking'))
+    const limit = startLimit(limits.connectMs, () => timedOut(source, limits.connectMs, 'asking'))
     await Promise.race([limit.passed, left.end()]).catch(() => left.cut())
     limit.stop()
   }
@@ -243,14 +250,13 @@ export async function send(client: PostgresClient, { sql, values = [] }: Stateme
   return rows as Row[]
 }
 
-function timedOut(store: string, timeoutMs: number, phase: Call['phase']): StoreError {
+function timedOut(source: Source, timeoutMs: number, phase: Call['phase']): StoreError {
   const what = {
     waiting: 'the calls before it took that long',
-    connecting:
-      'no connection was to be had (of a pool, session-lock needs two, one more for listening, one for an inbox, and one while it makes its tables)',
+    connecting: `no connection was to be had${source.needs ? ` (${source.needs})` : ''}`,
     asking: 'whether the last call was written is not known',
   }[phase]
-  return new StoreError('unreachable', `session-lock: no answer from ${store} within ${timeoutMs} ms: ${what}`, {
+  return new StoreError('unreachable', `session-lock: no answer from ${source.name} within ${timeoutMs} ms: ${what}`, {
     answerLost: phase === 'asking',
   })
 }

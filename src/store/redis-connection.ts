@@ -7,6 +7,7 @@ import { connectWithinMs, startLimit } from './limit.ts'
 import type { RedisClient } from './redis-client.ts'
 import { isAnswer, replyCode, toStoreError } from './redis-errors.ts'
 import { StoreError } from './store.ts'
+import { makeOfUrl } from './store-url.ts'
 
 /** What may be sent as an argument of a command. */
 export type Argument = string | number | Buffer
@@ -41,11 +42,14 @@ export interface Link {
   close(): Promise<void>
 }
 
-/** Connections of our own, by URL. Throws a {@link StoreError} of kind `setup` for a missing driver. */
+/** Connections of our own, by URL. Throws a {@link StoreError} of kind `setup` for a missing driver, or a URL that it cannot use. */
 export async function urlSource(url: URL): Promise<Source> {
   const Driver = await loadDriver()
-  const like = new Driver(url.href, { lazyConnect: true })
-  return sourceLike(like, `${url.protocol}//${url.host}${url.pathname}`)
+  const name = `${url.protocol}//${url.host}${url.pathname}`
+  return sourceLike(
+    makeOfUrl(name, () => new Driver(url.href, { lazyConnect: true })),
+    name,
+  )
 }
 
 /** Connections like the user's own. */

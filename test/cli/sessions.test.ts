@@ -127,14 +127,19 @@ test.each(failures)('%s: one line on stderr, code 1', async (_, url, text) => {
   expect(printed.stderr).not.toContain('hidden')
 })
 
-test('a server that never answers: one line on stderr, within 10 s', async () => {
-  const startedAt = performance.now()
-  const printed = await withSilentServer((port) =>
-    sessionLock(['sessions', '--store', `mysql://bot:hidden@127.0.0.1:${port}/bot`]),
-  )
-  expect(performance.now() - startedAt).toBeLessThan(10_000)
-  expect(printed).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(/^session-lock: [^\n]+\n$/) })
-})
+test.each(['mysql', 'postgres', 'redis'])(
+  'a server that never answers, %s: one line on stderr, within 10 s',
+  async (scheme) => {
+    const startedAt = performance.now()
+    const printed = await withSilentServer((port) =>
+      sessionLock(['sessions', '--store', `${scheme}://bot:hidden@127.0.0.1:${port}/0`]),
+    )
+    expect(performance.now() - startedAt).toBeLessThan(10_000)
+    expect(printed).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(/^session-lock: [^\n]+\n$/) })
+    expect(printed.stderr).toMatch(`${scheme}://127.0.0.1`)
+    expect(printed.stderr).not.toMatch(/pool|hidden/)
+  },
+)
 
 test.each([
   ['no store', ['sessions']],

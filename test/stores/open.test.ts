@@ -22,6 +22,7 @@ describe('openStore', () => {
     ['postgres://bot:hidden@127.0.0.1:1/bot?sslmode=disable', 'postgres://127.0.0.1:1/bot'],
     ['postgresql://bot:hidden@127.0.0.1/bot', 'postgres://127.0.0.1:5432/bot'],
     ['postgres://bot:hidden@127.0.0.1/bot?application_name=me@home', 'postgres://127.0.0.1:5432/bot'],
+    ['postgres:///bot?host=/var/run', 'postgres:///var/run:5432/bot'],
     ['mysql://bot:h%2Fd%40n@127.0.0.1:1/bot', 'mysql://127.0.0.1:1/bot'],
     ['redis://:hidden@127.0.0.1:1/2?waitReplicas=1', 'redis://127.0.0.1:1/2'],
     ['rediss://bot:hidden@127.0.0.1:1', 'rediss://127.0.0.1:1'],
@@ -54,6 +55,19 @@ describe('openStore', () => {
     expect(isStoreUrl(url)).toBe(false)
     const error = await openStore(url, SETTINGS).catch((reason: unknown) => reason)
     expect(error).toMatchObject({ kind: 'setup', message: expect.stringMatching(text) })
+    expect(String(error)).not.toContain('hidden')
+  })
+
+  test.each([
+    ['mysql://bot:100%zzhidden@127.0.0.1:1/bot', '%25'],
+    ['mysql://bot:hidden@127.0.0.1:1/bot?ssl=true', 'SSL profile'],
+    ['postgres://bot:hidden@127.0.0.1:1/bot?sslrootcert=/nowhere', '/nowhere'],
+    ['redis://bot:100%zzhidden@127.0.0.1:1/0', '%25'],
+  ])('%s is refused by its driver, which is told as an error of the set-up', async (url, text) => {
+    const asked = openStore(url, SETTINGS).then(({ store }) => store.checkSchema())
+    const error = await asked.catch((reason: unknown) => reason)
+    expect(error).toMatchObject({ kind: 'setup', message: expect.stringContaining(text) })
+    expect(String(error)).toContain('127.0.0.1:1')
     expect(String(error)).not.toContain('hidden')
   })
 
