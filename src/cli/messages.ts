@@ -5,6 +5,7 @@ import { asJson, type Command, type OptionValues, textOf, UsageError, wholeNumbe
 import { durationOf } from './duration.ts'
 import { formatMessages } from './message-table.ts'
 import { STORE_HELP, STORE_OPTIONS, withLock } from './store.ts'
+import { tellUnseen } from './unseen.ts'
 
 const DEFAULT_LIMIT = 100
 
@@ -72,7 +73,10 @@ async function listMessages(values: OptionValues, status: MessageStatus | undefi
     ...(session !== undefined && { session }),
     ...(sinceMs !== undefined && { since: Date.now() - sinceMs }),
   }
-  const found = await withLock(values, (lock) => lock.messages({ ...filter, limit: limit + 1 }))
+  const found = await withLock(values, async (lock) => {
+    if (session !== undefined) await tellUnseen(lock, { messages: true })
+    return lock.messages({ ...filter, limit: limit + 1 })
+  })
   const messages = found.slice(0, limit)
   if (values['json'] === true) return asJson(messages)
   if (messages.length === 0) return nothing

@@ -8,6 +8,7 @@ import { isConfirmed, YES_HELP, YES_OPTION } from './confirm.ts'
 import { formatSessions, nameOf } from './session-table.ts'
 import { STORE_HELP, STORE_OPTIONS, withLock } from './store.ts'
 import { printable } from './table.ts'
+import { tellUnseen } from './unseen.ts'
 
 /** So many are released by one command. */
 const MOST = 10_000
@@ -76,6 +77,7 @@ async function releaseStale(lock: SessionLock, values: OptionValues): Promise<Pr
 async function releaseOne(lock: SessionLock, values: OptionValues, name: string): Promise<Printed> {
   const device = textOf(values['device'])
   const { sessions } = await lock.find(name)
+  await tellUnseen(lock, {})
   const fitting = sessions.filter((session) => device === undefined || session.device === device)
   const [session] = fitting
   if (!session) return nothing(values, `nobody holds "${name}"`)

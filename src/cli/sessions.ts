@@ -4,6 +4,7 @@ import { asJson, type Command, type OptionValues, textOf, wholeNumber } from './
 import { durationOf } from './duration.ts'
 import { formatSessions } from './session-table.ts'
 import { STORE_HELP, STORE_OPTIONS, withLock } from './store.ts'
+import { tellUnseen } from './unseen.ts'
 
 const DEFAULT_LIMIT = 100
 
@@ -47,7 +48,10 @@ Examples:
     const limit = wholeNumber('limit', values['limit'], DEFAULT_LIMIT)
     const filter = filterOf(values)
     // One more than is shown, to know whether there are more.
-    const found = await withLock(values, (lock) => lock.sessions({ ...filter, limit: limit + 1 }))
+    const found = await withLock(values, async (lock) => {
+      if (isNamed(filter)) await tellUnseen(lock, filter)
+      return lock.sessions({ ...filter, limit: limit + 1 })
+    })
     const sessions = found.slice(0, limit)
     if (values['json'] === true) return asJson(sessions)
     if (sessions.length === 0) return nothingFor(filter)
@@ -68,6 +72,11 @@ function filterOf(values: OptionValues): SessionsFilter {
     ...(nodeId !== undefined && { nodeId }),
     ...(heldForMs !== undefined && { heldForMs }),
   }
+}
+
+/** By what a store cannot look for; how long they are held it goes by anyway. */
+function isNamed({ prospect, device, nodeId }: SessionsFilter): boolean {
+  return [prospect, device, nodeId].some((name) => name !== undefined)
 }
 
 function nothingFor({ stale, ...others }: SessionsFilter): string {

@@ -8,6 +8,7 @@ import { asJson, type Command, counted, type Printed, UsageError } from './comma
 import { formatSessions } from './session-table.ts'
 import { STORE_HELP, STORE_OPTIONS, withLock } from './store.ts'
 import { formatTable, printable } from './table.ts'
+import { tellUnseen } from './unseen.ts'
 
 /** So many messages are told at length. */
 const MOST_STORIES = 20
@@ -34,7 +35,10 @@ Examples:
   async run(values, names): Promise<Printed> {
     const [name] = names
     if (name === undefined || names.length > 1) throw new UsageError('show takes one name: of a message or a session')
-    const found = await withLock(values, (lock) => lock.find(name))
+    const found = await withLock(values, async (lock) => {
+      await tellUnseen(lock, { messages: true })
+      return lock.find(name)
+    })
     const nothing = found.sessions.length + found.messages.length === 0
     const code = nothing ? 3 : 0
     if (values['json'] === true) return { text: asJson(found), code }

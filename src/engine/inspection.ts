@@ -31,7 +31,7 @@ export interface LockStats extends StoreStats {
 
 export interface Inspection {
   /**
-   * The sessions held now, the longest first.
+   * The sessions held now, the longest first. Those of a prospect, device or node are looked for among the first 10 000.
    *
    * @example
    * for (const session of await lock.sessions()) console.log(session.prospect, session.nodeId, session.stale)
@@ -80,7 +80,7 @@ export interface MessagesFilter {
 }
 
 /** So many rows are looked through for what a store cannot look for. */
-const ALL = 10_000
+export const LOOKED_THROUGH = 10_000
 const MOST_FOUND = 1000
 
 export function createInspection(engine: Engine, claims: Claims): Inspection {
@@ -88,7 +88,10 @@ export function createInspection(engine: Engine, claims: Claims): Inspection {
     const { limit = 100, stale } = filter
     const store = await engine.store()
     const narrowed = [filter.prospect, filter.device, filter.nodeId, filter.heldForMs].some((one) => one !== undefined)
-    const rows = await store.sessions({ limit: narrowed ? ALL : limit, ...(stale !== undefined && { stale }) })
+    const rows = await store.sessions({
+      limit: narrowed ? LOOKED_THROUGH : limit,
+      ...(stale !== undefined && { stale }),
+    })
     const now = storeTime(rows, Date.now())
     return rows
       .filter((row) => fits(row, filter, now))
@@ -99,7 +102,7 @@ export function createInspection(engine: Engine, claims: Claims): Inspection {
   async function messages(filter: MessagesFilter = {}): Promise<MessageRow[]> {
     const { status, limit = 100, session, since } = filter
     const store = await engine.store()
-    const atMost = session === undefined && since === undefined ? limit : ALL
+    const atMost = session === undefined && since === undefined ? limit : LOOKED_THROUGH
     const about = session === undefined ? undefined : aboutOf(session)
     const isAsked = (row: MessageRow) =>
       (session === undefined || sessionNameOf(row) === session) &&
@@ -120,7 +123,7 @@ export function createInspection(engine: Engine, claims: Claims): Inspection {
 
   async function find(name: string): Promise<Found> {
     const store = await engine.store()
-    const held = (await store.sessions({ limit: ALL })).map(sessionInfo).filter((row) => isNamed(row, name))
+    const held = (await store.sessions({ limit: LOOKED_THROUGH })).map(sessionInfo).filter((row) => isNamed(row, name))
     const inHand = messagesInHand(held)
     const keys = new Set(inHand.map(({ key }) => key))
     const rows = (await store.messages({ about: aboutOf(name), limit: MOST_FOUND })).filter(
