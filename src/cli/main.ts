@@ -1,12 +1,12 @@
 #!/usr/bin/env node
 /** `session-lock <command>`: looks into a store from outside the bot. */
 import { readFile } from 'node:fs/promises'
-import { parseArgs } from 'node:util'
 import { OptionsError } from '../engine/errors.ts'
 import { reasonOf } from '../store/store.ts'
+import { readArguments } from './arguments.ts'
 import { benchCommand } from './bench.ts'
 import { cleanupCommand } from './cleanup.ts'
-import { type Command, type OptionValues, type Printed, UsageError } from './command.ts'
+import { type Command, type Printed, UsageError } from './command.ts'
 import { discardCommand, retryCommand } from './dead-letters.ts'
 import { doctorCommand } from './doctor.ts'
 import { deadCommand, messagesCommand } from './messages.ts'
@@ -67,7 +67,7 @@ async function run([name, ...rest]: readonly string[]): Promise<string | Printed
     const problem = name.startsWith('-') ? 'the command comes first' : `there is no command "${name}"`
     throw new UsageError(`${problem}; there is: ${Object.keys(COMMANDS).join(', ')}`)
   }
-  const { values, names } = parse(command, rest)
+  const { values, names } = readArguments(command, rest)
   if (values['help'] === true) return command.help
   const limit = command.takesLong ? undefined : limitTime()
   try {
@@ -75,18 +75,6 @@ async function run([name, ...rest]: readonly string[]): Promise<string | Printed
   } finally {
     // Who reads what is printed may take their time.
     clearTimeout(limit)
-  }
-}
-
-function parse(command: Command, args: readonly string[]): { values: OptionValues; names: readonly string[] } {
-  try {
-    const options = { ...command.options, help: { type: 'boolean', short: 'h' } } as const
-    const { takesNames = false } = command
-    const parsed = parseArgs({ args: [...args], options, strict: true, allowPositionals: takesNames })
-    return { values: parsed.values as OptionValues, names: parsed.positionals }
-  } catch (error) {
-    // It goes on with advice about dashes, which would be a second line.
-    throw new UsageError(reasonOf(error).split('. ')[0])
   }
 }
 

@@ -146,6 +146,24 @@ describe.each(sharedStores)('session-lock, on $name', ({ name, url, forget }) =>
     })
   })
 
+  test('a name that begins with a dash is a name', async () => {
+    await hold(open(), '-1001234567890')
+    expect(await tell('sessions', '--prospect', '-1001234567890', '--limit', '1')).toHaveLength(1)
+    expect(await tell('sessions', '--prospect=-1')).toEqual([])
+    expect(await say('show', '-1001234567890')).toMatchObject({ code: 0 })
+    const words = ['show', '--store', url(), '--table-prefix', TABLE_PREFIX, '--', '-nobody']
+    expect(await sessionLock(words)).toMatchObject({
+      code: 3,
+      stdout: expect.stringMatching(/^nothing is known by "-nobody"/),
+    })
+    expect(await say('show', '-nobody')).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/given after --[^\n]*\n$/),
+    })
+    const released = await say('release', '-1001234567890', '--force', '--yes')
+    expect(released).toMatchObject({ code: 0, stdout: expect.stringMatching(/^released -1001234567890 /) })
+  })
+
   test('messages, show and stats tell what was handled, what failed, and what is in hand', async () => {
     const lock = open({ nodeId: 'node-t' })
     const key = { prospect: 'teller', device: DEVICE }
