@@ -1,5 +1,7 @@
 /** What a command of `session-lock` is. */
 import type { ParseArgsConfig } from 'node:util'
+import { reasonOf } from '../store/store.ts'
+import { printable } from './table.ts'
 
 /** The values of a command's options, as `parseArgs` reads them. */
 export type OptionValues = Readonly<Record<string, string | boolean | undefined>>
@@ -40,6 +42,11 @@ export interface Command {
 /** The command line is wrong; nothing was done. Ends the program with code 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
+}
+
+/** What is wrong, in one line. */
+export function errorLine(error: unknown): string {
+  return printable(`session-lock: ${reasonOf(error).replaceAll(/\s+/g, ' ')}`)
 }
 
 /** Reads an option that takes a whole number of at least 1. Throws a {@link UsageError}. */

@@ -2,11 +2,10 @@
 /** `session-lock <command>`: looks into a store from outside the bot. */
 import { readFile } from 'node:fs/promises'
 import { OptionsError } from '../engine/errors.ts'
-import { reasonOf } from '../store/store.ts'
 import { readArguments } from './arguments.ts'
 import { benchCommand } from './bench.ts'
 import { cleanupCommand } from './cleanup.ts'
-import { type Command, type Printed, UsageError } from './command.ts'
+import { type Command, errorLine, type Printed, UsageError } from './command.ts'
 import { discardCommand, retryCommand } from './dead-letters.ts'
 import { doctorCommand } from './doctor.ts'
 import { deadCommand, messagesCommand } from './messages.ts'
@@ -15,7 +14,6 @@ import { releaseCommand } from './release.ts'
 import { sessionsCommand } from './sessions.ts'
 import { showCommand } from './show.ts'
 import { statsCommand } from './stats.ts'
-import { printable } from './table.ts'
 import { watchCommand } from './watch.ts'
 
 const COMMANDS: Readonly<Record<string, Command>> = {
@@ -93,8 +91,7 @@ async function version(): Promise<string> {
 /** Says in one line what is wrong, and sets the exit code. */
 function fail(error: unknown): void {
   const isUsage = error instanceof UsageError || (error instanceof OptionsError && error.option === 'tablePrefix')
-  const text = printable(reasonOf(error).replaceAll(/\s+/g, ' '))
-  console.error(`session-lock: ${text}${isUsage ? ' (see --help)' : ''}`)
+  console.error(`${errorLine(error)}${isUsage ? ' (see --help)' : ''}`)
   process.exitCode = isUsage ? 2 : 1
 }
 

@@ -3,8 +3,12 @@ import { once } from 'node:events'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { createInbox } from '../../src/inbox/index.ts'
 import { createSessionLock, type SessionLock, type SessionLockOptions } from '../../src/index.ts'
+import { openStore } from '../../src/store/open.ts'
+import { spawnNode } from '../processes/spawn-node.ts'
+import { dropPostgresTables, postgresUrl } from '../stores/postgres-tables.ts'
 import { sharedStores } from '../stores/shared-stores.ts'
-import { type Printed, sessionLock } from './program.ts'
+import { startStoreProxy } from '../stores/store-proxy.ts'
+import { PROGRAM, type Printed, sessionLock } from './program.ts'
 
 const TABLE_PREFIX = 'cli_commands_'
 const DEVICE = '100000000000001'
@@ -282,7 +286,10 @@ describe.each(sharedStores)('session-lock, on $name', ({ name, url, forget }) =>
     await hold(open({ nodeId: 'node-w' }), 'watched')
     const lines = (await say('watch', '--times', '2', '--every', '1', '--json')).stdout.trimEnd().split('\n')
     expect(lines).toHaveLength(2)
-    for (const line of lines) expect(JSON.parse(line)).toMatchObject({ sessions: [{ prospect: 'watched' }] })
+    for (const line of lines) {
+      const told = { stats: { sessions: 1, nodes: [{ nodeId: 'node-w' }] }, sessions: [{ prospect: 'watched' }] }
+      expect(JSON.parse(line)).toMatchObject(told)
+    }
     expect((await say('watch', '--times', '1')).stdout).toMatch(/sessions held +1[\s\S]*watched/)
   })
 
@@ -307,4 +314,24 @@ describe.each(sharedStores)('session-lock, on $name', ({ name, url, forget }) =>
     })
     expect(await open().sessions()).toEqual([])
   })
+})
+
+test('watch goes on when the store is back', async () => {
+  const proxy = await startStoreProxy(postgresUrl())
+  const { store } = await openStore(postgresUrl(), { tablePrefix: TABLE_PREFIX, timeoutMs: 5000 })
+  await store.migrate()
+  await store.close()
+  const words = ['watch', '--json', '--every', '1', '--store', proxy.url, '--table-prefix', TABLE_PREFIX]
+  const watch = spawnNode(PROGRAM, words)
+  await watch.waitForLine(/"sessions"/)
+  proxy.decide = () => 'cut'
+  proxy.cutAll()
+  await expect.poll(watch.stderr).toMatch(/^session-lock: no service from postgres:[^\n]+\n/)
+  proxy.decide = () => 'pass'
+  const before = watch.lines.length
+  await expect.poll(() => watch.lines.length).toBeGreaterThan(before)
+  watch.kill()
+  await watch.exited
+  await proxy.close()
+  await dropPostgresTables(new Set([TABLE_PREFIX]))
 })

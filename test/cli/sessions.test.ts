@@ -147,6 +147,7 @@ test.each([
   ['an unknown command', ['session']],
   ['an unknown option', ['sessions', '--stores', 'x']],
   ['a limit of none', ['sessions', '--limit', '0']],
+  ['a rest that no timer takes', ['watch', '--every', '2147484', '--times', '1', '--store', `sqlite:${emptyFile}`]],
 ])('%s: a usage error, code 2', async (_, args) => {
   expect(await sessionLock(args)).toMatchObject({
     code: 2,
