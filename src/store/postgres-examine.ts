@@ -17,7 +17,9 @@ type Ask = (sql: string, values?: readonly unknown[]) => Promise<readonly Row[]>
 const GRANT =
   'GRANT SELECT, INSERT, UPDATE, DELETE ON the tables and EXECUTE ON the functions TO <role>; and CREATE ON the schema where it makes them itself'
 
-export async function examine(query: Ask, tablePrefix: string, migrations: readonly Migration[]): Promise<Finding[]> {
+export async function examine(query: Ask, migrations: readonly Migration[]): Promise<Finding[]> {
+  const tables = namesIn(migrations, /^CREATE TABLE IF NOT EXISTS (\w+)/)
+  const functions = namesIn(migrations, /^CREATE OR REPLACE FUNCTION (\w+)/)
   const [row] = await query(
     `SELECT current_setting('server_version'), pg_is_in_recovery(), current_setting('default_transaction_read_only'),
       current_setting('default_transaction_isolation'), current_setting('synchronous_commit'),
@@ -32,8 +34,8 @@ export async function examine(query: Ask, tablePrefix: string, migrations: reado
     }),
     examineWritable(isReplica === 't', readOnly === 'on'),
     examineIsolation(isolation ?? ''),
-    examinePrivileges(await deniedOn(query, tablePrefix), GRANT),
-    examineIndexes(indexesIn(migrations, await tablesThere(query, tablePrefix)), await indexesThere(query)),
+    examinePrivileges(await deniedOn(query, tables, functions), GRANT),
+    examineIndexes(indexesIn(migrations, await tablesThere(query, tables)), await indexesThere(query)),
     ...(await connectionsOf(query)),
     examineDurability(synchronous ?? '', fsync ?? ''),
     ok(
@@ -72,31 +74,37 @@ function examineDurability(synchronous: string, fsync: string): Finding {
   )
 }
 
-async function deniedOn(query: Ask, tablePrefix: string): Promise<string[]> {
-  const tables = await query(
+/** As the server has them: whoever else's begin alike are none of ours. */
+function namesIn(migrations: readonly Migration[], pattern: RegExp): string[] {
+  const made = migrations.flatMap(({ statements }) => statements.flatMap((sql) => pattern.exec(sql)?.[1] ?? []))
+  return made.map((name) => name.toLowerCase())
+}
+
+async function deniedOn(query: Ask, tables: readonly string[], functions: readonly string[]): Promise<string[]> {
+  const onTables = await query(
     `SELECT relname, array_to_string(ARRAY(
         SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p WHERE NOT has_table_privilege(c.oid, p)
       ), ', ')
-      FROM pg_class AS c WHERE relkind = 'r' AND starts_with(relname, lower($1)) AND pg_table_is_visible(c.oid)
+      FROM pg_class AS c WHERE relkind = 'r' AND relname = ANY ($1::text[]) AND pg_table_is_visible(c.oid)
       ORDER BY relname`,
-    [tablePrefix],
+    [tables],
   )
-  const functions = await query(
+  const onFunctions = await query(
     `SELECT DISTINCT proname FROM pg_proc AS p
-      WHERE starts_with(proname, lower($1)) AND pg_function_is_visible(p.oid) AND NOT has_function_privilege(p.oid, 'EXECUTE')`,
-    [tablePrefix],
+      WHERE proname = ANY ($1::text[]) AND pg_function_is_visible(p.oid) AND NOT has_function_privilege(p.oid, 'EXECUTE')`,
+    [functions],
   )
   return [
-    ...tables.filter(([, denied]) => denied !== '').map(([table, denied]) => `${denied} on ${table}`),
-    ...functions.map(([name]) => `EXECUTE ${name}`),
+    ...onTables.filter(([, denied]) => denied !== '').map(([table, denied]) => `${denied} on ${table}`),
+    ...onFunctions.map(([name]) => `EXECUTE ${name}`),
   ]
 }
 
-async function tablesThere(query: Ask, tablePrefix: string): Promise<Set<string>> {
+async function tablesThere(query: Ask, tables: readonly string[]): Promise<Set<string>> {
   const rows = await query(
     `SELECT relname FROM pg_class AS c
-      WHERE relkind = 'r' AND starts_with(relname, lower($1)) AND pg_table_is_visible(c.oid)`,
-    [tablePrefix],
+      WHERE relkind = 'r' AND relname = ANY ($1::text[]) AND pg_table_is_visible(c.oid)`,
+    [tables],
   )
   return new Set(rows.map(([name]) => name ?? ''))
 }

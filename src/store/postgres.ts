@@ -79,7 +79,7 @@ function storeOn(source: Source, handlers: Source, { tablePrefix, timeoutMs }: S
     cleanup: (options) => holdBy((query) => cleanUp(query, options)),
     examine: async () => {
       const migrations = await readMigrations('postgres', tablePrefix)
-      return examine((sql, values = []) => askFor((query) => query({ sql, values })), tablePrefix, migrations)
+      return examine((sql, values = []) => askFor((query) => query({ sql, values })), migrations)
     },
     listen(released) {
       listener ??= listenForReleases(source, tablePrefix, limits.connectMs, released)
