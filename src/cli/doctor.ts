@@ -5,7 +5,7 @@ import { createSessionLock } from '../engine/lock.ts'
 import type { Finding, FindingLevel } from '../store/examine.ts'
 import { examineOpenFile } from '../store/file-holders.ts'
 import { openStore } from '../store/open.ts'
-import { heldFinding } from '../store/sqlite-examine.ts'
+import { examineRights, heldFinding } from '../store/sqlite-examine.ts'
 import { type Store, StoreError } from '../store/store.ts'
 import { type Colour, coloured } from './colour.ts'
 import { asJson, type Command, counted, type OptionValues, type Printed } from './command.ts'
@@ -49,15 +49,18 @@ Examples:
 
 async function examine(values: OptionValues): Promise<Finding[]> {
   const url = storeUrl(values)
-  const settings = { tablePrefix: tablePrefix(values), timeoutMs: TIMEOUT_MS }
+  const settings = { tablePrefix: tablePrefix(values), timeoutMs: TIMEOUT_MS, asItIs: true }
   let store: Store
   try {
     ;({ store } = await openStore(url, settings))
   } catch (error) {
-    // A file that somebody else holds is a finding; a wrong URL is not.
+    // A file that somebody else holds, or that may not be written, is a finding; a wrong URL is not.
     const path = sqlitePath(url)
-    if (path === undefined || !(error instanceof StoreError) || error.kind !== 'unreachable') throw error
-    return [heldFinding(path, error)]
+    if (path === undefined || !(error instanceof StoreError)) throw error
+    if (error.kind === 'unreachable') return [heldFinding(path, error)]
+    const rights = examineRights(path)
+    if (rights.level === 'ok') throw error
+    return [rights]
   }
   const lock = createSessionLock({
     store,

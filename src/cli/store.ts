@@ -24,8 +24,8 @@ export const STORE_HELP = `  --store URL           sqlite:./bot.db, mysql://…,
 const STORE_TIMEOUT_MS = 4000
 
 /**
- * Opens a lock on the store that the command line names, hands it to `work`, and closes it. No tables are made,
- * nothing is cleaned up, nothing is logged.
+ * Opens a lock on the store that the command line names, hands it to `work`, and closes it. No tables are made, no
+ * settings changed, nothing is cleaned up, nothing is logged.
  *
  * @throws {@link UsageError} where no store is named, or one that cannot be looked into from outside;
  *   {@link StoreError} where it cannot be opened.
@@ -34,24 +34,26 @@ export async function withLock<Value>(
   values: OptionValues,
   work: (lock: SessionLock) => Promise<Value>,
 ): Promise<Value> {
-  const lock = createSessionLock({
-    store: storeUrl(values),
-    tablePrefix: textOf(values['table-prefix']),
-    migrate: 'off',
-    cleanupEveryMs: 0,
-    storeTimeoutMs: STORE_TIMEOUT_MS,
-    logger: false,
+  return withStore(values, async (store) => {
+    const lock = createSessionLock({
+      store,
+      tablePrefix: tablePrefix(values),
+      migrate: 'off',
+      cleanupEveryMs: 0,
+      storeTimeoutMs: STORE_TIMEOUT_MS,
+      logger: false,
+    })
+    try {
+      return await work(lock)
+    } finally {
+      await lock.close()
+    }
   })
-  try {
-    return await work(lock)
-  } finally {
-    await lock.close()
-  }
 }
 
 /** As {@link withLock}, for what must work without tables too. */
 export async function withStore<Value>(values: OptionValues, work: (store: Store) => Promise<Value>): Promise<Value> {
-  const settings = { tablePrefix: tablePrefix(values), timeoutMs: STORE_TIMEOUT_MS }
+  const settings = { tablePrefix: tablePrefix(values), timeoutMs: STORE_TIMEOUT_MS, asItIs: true }
   const { store } = await openStore(storeUrl(values), settings)
   try {
     return await work(store)

@@ -70,8 +70,10 @@ export async function connectSqlite(
   }
   const connection = connectionOver(database, settings, true)
   try {
-    // Readers and one writer at a time, instead of either; many processes may want to switch at once.
-    await connection.read(() => connection.get('PRAGMA journal_mode = WAL'))
+    // Readers and one writer at a time, instead of either; many processes may want to switch at once. To ask for the
+    // version of the schema is to read the file, whatever it is.
+    const sql = settings.asItIs ? 'PRAGMA schema_version' : 'PRAGMA journal_mode = WAL'
+    await connection.read(() => connection.get(sql))
     return connection
   } catch (cause) {
     connection.close()

@@ -20,8 +20,7 @@ export async function examine(
   return [
     ok('server', `SQLite ${version?.['version']}, ${path}`),
     examineJournal(String(mode?.['journal_mode'])),
-    examineFile(path),
-    await examineWriting(connection, path),
+    ...(await examineFile(connection, path)),
     examineIndexes(indexesIn(migrations, found), found),
   ]
 }
@@ -35,8 +34,13 @@ function examineJournal(mode: string): Finding {
   )
 }
 
+async function examineFile(connection: SqliteConnection, path: string): Promise<Finding[]> {
+  const writable = examineRights(path)
+  return writable.level === 'ok' ? [writable, await examineWriting(connection, path)] : [writable]
+}
+
 /** The log stands beside the file, so the directory must be writable too. */
-function examineFile(path: string): Finding {
+export function examineRights(path: string): Finding {
   for (const place of [path, dirname(path)]) {
     try {
       accessSync(place, constants.W_OK)
@@ -53,7 +57,11 @@ function examineFile(path: string): Finding {
 
 async function examineWriting(connection: SqliteConnection, path: string): Promise<Finding> {
   try {
-    await connection.write(() => undefined)
+    await connection.read(() => {
+      connection.exec('BEGIN IMMEDIATE')
+      // A commit would make a database of an empty file.
+      connection.exec('ROLLBACK')
+    })
     return ok('file', sentenceOf(holdersOf(path)))
   } catch (error) {
     return heldFinding(path, error)

@@ -338,6 +338,8 @@ export interface StoreSettings {
   readonly tablePrefix: string
   /** Every call settles within this time. */
   readonly timeoutMs: number
+  /** true: the database's own settings stay as they are (SQLite's journal_mode), for a look from outside. */
+  readonly asItIs?: boolean
 }
 
 /** No key is longer than this, as UTF-8; longer ones are hashed before they reach a store. */

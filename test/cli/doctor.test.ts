@@ -1,5 +1,8 @@
 /** The doctor, on stores that are well, and on those that have each a fault that was put there. */
+import { spawnSync } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import Database from 'better-sqlite3'
 import { type Connection, createConnection } from 'mysql2/promise'
 import { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
@@ -12,7 +15,7 @@ import { dropTables, mysqlUrl } from '../stores/mysql-tables.ts'
 import { dropPostgresTables, postgresUrl } from '../stores/postgres-tables.ts'
 import { redisUrl } from '../stores/redis-keys.ts'
 import { sharedStores } from '../stores/shared-stores.ts'
-import { sessionLock } from './program.ts'
+import { PROGRAM, sessionLock } from './program.ts'
 
 const PREFIX = 'doctor_'
 const directory = makeTemporaryDirectory('doctor')
@@ -283,6 +286,39 @@ test('fault 10: an SQLite file that another process holds', async () => {
   holder.kill('SIGKILL')
   await holder.exited
   expect((await diagnose(`sqlite:${path}`)).code).toBe(0)
+})
+
+test('an SQLite file that this user may not write', async () => {
+  const own = join(directory, 'read-only')
+  const path = join(own, 'bot.db')
+  mkdirSync(own)
+  await makeTables(`sqlite:${path}`)
+  chmodSync(path, 0o444)
+  chmodSync(own, 0o555)
+  onTestFinished(() => chmodSync(own, 0o755))
+  // Root may write any file, unless that right is taken from it.
+  const limits = process.getuid?.() === 0 ? ['setpriv', '--bounding-set=-dac_override', '--'] : []
+  const words = ['doctor', '--json', '--store', `sqlite:${path}`, '--table-prefix', PREFIX]
+  const { status, stdout } = spawnSync('env', [...limits, process.execPath, PROGRAM, ...words], { encoding: 'utf8' })
+  expect(bad({ code: 3, findings: JSON.parse(stdout) })).toEqual({ writable: `fault: this user may not write ${path}` })
+  expect(status).toBe(3)
+})
+
+test('an SQLite file that is no bot’s yet is looked at, and left as it is', async () => {
+  const [empty, other] = [join(directory, 'empty.db'), join(directory, 'other.db')]
+  writeFileSync(empty, '')
+  new Database(other).exec('CREATE TABLE notes (text)').close()
+  for (const path of [empty, other]) {
+    const before = readFileSync(path)
+    expect(bad(await diagnose(`sqlite:${path}`))).toEqual({
+      journal: expect.stringMatching(/^warning: journal_mode is delete/),
+      tables: expect.stringMatching(/^fault: the tables are missing/),
+    })
+    for (const words of [['migrate', '--check'], ['sessions'], ['stats']])
+      await sessionLock([...words, '--store', `sqlite:${path}`])
+    expect(readFileSync(path).equals(before)).toBe(true)
+    expect(existsSync(`${path}-wal`)).toBe(false)
+  }
 })
 
 test('what cannot be reached at all ends in one line, code 1', async () => {
