@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 /** `session-lock <command>`: looks into a store from outside the bot. */
 import { readFile } from 'node:fs/promises'
-import { OptionsError } from '../engine/errors.ts'
 import { readArguments } from './arguments.ts'
 import { benchCommand } from './bench.ts'
 import { cleanupCommand } from './cleanup.ts'
@@ -90,7 +89,7 @@ async function version(): Promise<string> {
 
 /** Says in one line what is wrong, and sets the exit code. */
 function fail(error: unknown): void {
-  const isUsage = error instanceof UsageError || (error instanceof OptionsError && error.option === 'tablePrefix')
+  const isUsage = error instanceof UsageError
   console.error(`${errorLine(error)}${isUsage ? ' (see --help)' : ''}`)
   process.exitCode = isUsage ? 2 : 1
 }

@@ -1,8 +1,9 @@
 /** The store that a command looks into. */
 import { existsSync } from 'node:fs'
 import { createSessionLock, type SessionLock } from '../engine/lock.ts'
+import { requireTablePrefix } from '../store/migrate.ts'
 import { isStoreUrl, openStore } from '../store/open.ts'
-import { type Store, StoreError } from '../store/store.ts'
+import { reasonOf, type Store, StoreError } from '../store/store.ts'
 import { type Command, type OptionValues, textOf, UsageError } from './command.ts'
 
 /** The options of every command that needs a store. */
@@ -62,9 +63,15 @@ export async function withStore<Value>(values: OptionValues, work: (store: Store
   }
 }
 
-/** What the tables' names start with. */
+/** What the tables' names start with. Throws a {@link UsageError} where no name can. */
 export function tablePrefix(values: OptionValues): string {
-  return textOf(values['table-prefix']) ?? 'session_lock_'
+  const prefix = textOf(values['table-prefix']) ?? 'session_lock_'
+  try {
+    requireTablePrefix(prefix)
+  } catch (error) {
+    throw new UsageError(reasonOf(error))
+  }
+  return prefix
 }
 
 /** The store's URL, of one that can be looked into. */
@@ -76,6 +83,8 @@ export function storeUrl(values: OptionValues, mayBeMissing = false): string {
   if (/^(memory:|sqlite:(\/\/)?:memory:)/i.test(url)) {
     throw new UsageError('a store in memory lives inside its bot and cannot be looked into from outside')
   }
+  if (sqlitePath(url) === '')
+    throw new UsageError('the store names no file; an SQLite file is given as sqlite:./bot.db')
   if (!isStoreUrl(url)) {
     // Its text is not shown: a password may stand in it.
     throw new StoreError('setup', `session-lock: the store's URL must be like ${URL_EXAMPLES}; this one is not`)

@@ -12,14 +12,14 @@ import { connectSqlite, type SqliteConnection, type SqliteDatabase } from './sql
 import { examine } from './sqlite-examine.ts'
 import { type SqliteQueue, sqliteQueue } from './sqlite-queue.ts'
 import { readingOnce, type SqliteTables, sqliteTables } from './sqlite-tables.ts'
-import type { Store, StoreSettings } from './store.ts'
+import { type Store, StoreError, type StoreSettings } from './store.ts'
 
 /**
  * Opens a store in an SQLite file.
  *
  * @param source - `sqlite:./bot.db`, `sqlite::memory:`, a path, or the user's own database
  *   (`better-sqlite3` or `node:sqlite`), of which no setting is changed and which is not closed.
- * @throws {@link StoreError} of kind `setup`: no driver is installed, or the file cannot be opened.
+ * @throws {@link StoreError} of kind `setup`: no driver is installed, or there is no file that can be opened.
  *
  * @example
  * const store = await sqliteStore('sqlite:./bot.db', { tablePrefix: 'session_lock_', timeoutMs: 5000 })
@@ -99,7 +99,10 @@ export async function sqliteStore(source: string | SqliteDatabase, settings: Sto
 
 /** `sqlite:./bot.db`, `sqlite:///var/bot.db` and `./bot.db` alike. */
 function pathOf(source: string): string {
-  return source.replace(/^sqlite:(\/\/)?/i, '')
+  const path = source.replace(/^sqlite:(\/\/)?/i, '')
+  // SQLite takes it for a file of its own that goes when it is closed.
+  if (path === '') throw new StoreError('setup', 'session-lock: the URL names no file; it must be like sqlite:./bot.db')
+  return path
 }
 
 async function migrate(connection: SqliteConnection, tables: SqliteTables, tablePrefix: string): Promise<string[]> {

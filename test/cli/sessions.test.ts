@@ -147,6 +147,13 @@ test.each([
   ['an unknown command', ['session']],
   ['an unknown option', ['sessions', '--stores', 'x']],
   ['a limit of none', ['sessions', '--limit', '0']],
+  ['a file of no name', ['sessions', '--store', 'sqlite:']],
+  ...[['sessions'], ['doctor'], ['migrate'], ['migrate', '--check'], ['migrate', '--print'], ['bench']].map(
+    (words): [string, string[]] => [
+      `a prefix that no table has, ${words.join(' ')}`,
+      [...words, '--table-prefix', 'a-b', '--store', `sqlite:${emptyFile}`],
+    ],
+  ),
   ['a rest that no timer takes', ['watch', '--every', '2147484', '--times', '1', '--store', `sqlite:${emptyFile}`]],
 ])('%s: a usage error, code 2', async (_, args) => {
   expect(await sessionLock(args)).toMatchObject({

@@ -86,6 +86,11 @@ describe('openStore', () => {
     expect(String(error)).not.toMatch(/hidden|\b12\b/)
   })
 
+  test.each(['sqlite:', 'sqlite://'])('%s is refused, for it names no file', async (url) => {
+    const error = { kind: 'setup', message: expect.stringContaining('like sqlite:./bot.db') }
+    await expect(openStore(url, SETTINGS)).rejects.toMatchObject(error)
+  })
+
   test('anything else is refused', async () => {
     await expect(openStore({} as StoreSource, SETTINGS)).rejects.toMatchObject({ kind: 'setup' })
   })
