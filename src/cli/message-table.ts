@@ -18,7 +18,7 @@ const COLUMNS: readonly Column[] = [
 
 /** One line a message, as wide as the terminal. */
 export function formatMessages(messages: readonly MessageRow[]): string {
-  const now = Math.max(Date.now(), ...messages.map(({ finishedAt }) => finishedAt ?? 0))
+  const now = messages.reduce((latest, { finishedAt }) => Math.max(latest, finishedAt ?? 0), Date.now())
   const cells = messages.map((row) => [
     row.messageId,
     sessionNameOf(row) ?? '-',

@@ -31,7 +31,9 @@ export function formatTable(
 }
 
 function fitWidths(columns: readonly Column[], rows: ReadonlyArray<readonly string[]>, width: number): number[] {
-  const widths = columns.map(({ title }, at) => Math.max(title.length, ...rows.map((row) => lengthOf(row[at] ?? ''))))
+  const widths = columns.map(({ title }, at) =>
+    rows.reduce((most, row) => Math.max(most, lengthOf(row[at] ?? '')), title.length),
+  )
   const least = columns.map(({ title, least }, at) =>
     least === undefined ? (widths[at] ?? 0) : Math.max(least, title.length),
   )

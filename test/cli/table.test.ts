@@ -1,7 +1,9 @@
 import { expect, test } from 'vitest'
 import { durationOf } from '../../src/cli/duration.ts'
+import { formatMessages } from '../../src/cli/message-table.ts'
 import { formatTable } from '../../src/cli/table.ts'
 import { formatDuration } from '../../src/engine/duration.ts'
+import type { MessageRow } from '../../src/store/store.ts'
 
 const columns = [
   { title: 'ID', least: 5 },
@@ -31,6 +33,15 @@ test('a table fits the terminal: the widest cells lose their middle, others stay
         .map((line) => line.length),
     ),
   ).toBe(5 + 2 + 4 + 2 + 6)
+})
+
+test('a table may have any number of rows', () => {
+  const many = Array.from({ length: 200_000 }, () => ['x'])
+  expect(formatTable([{ title: 'ID' }], many)).toHaveLength(2 + 200_000 * 2)
+  const row = { messageId: 'm', provider: 'p', sessionKey: null, status: 'queued', nodeId: null } as const
+  const rest = { attempts: 0, finishedAt: null, lastError: null }
+  const messages = many.map(() => ({ ...row, ...rest }) as unknown as MessageRow)
+  expect(formatMessages(messages).split('\n')).toHaveLength(1 + 200_000)
 })
 
 test('what strangers write cannot move the cursor or break a line', () => {
