@@ -33,7 +33,7 @@ ${STORE_HELP}
   --device TEXT         only of this device, where one prospect has several sessions
   --force               a live one too
 ${YES_HELP}
-  --json                a JSON array of those that were released, as they were
+  --json                a JSON array of those that were released, as they were; why none was, on stderr
   --help                this text
 
 Examples:
@@ -97,7 +97,9 @@ async function releaseOne(lock: SessionLock, values: OptionValues, name: string)
 }
 
 function nothing(values: OptionValues, text: string): Printed {
-  return { text: values['json'] === true ? '[]' : printable(text), code: 3 }
+  if (values['json'] !== true) return { text: printable(text), code: 3 }
+  console.error(printable(text))
+  return { text: '[]', code: 3 }
 }
 
 function released(values: OptionValues, sessions: readonly SessionInfo[]): Printed {

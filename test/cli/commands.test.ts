@@ -72,6 +72,11 @@ describe.each(sharedStores)('session-lock, on $name', ({ name, url, forget }) =>
     expect(refused).toMatchObject({ code: 3, stderr: '' })
     expect(refused.stdout).toMatch(/^refused: 15550002222 \(device 100000000000001\): live, held by node-a .*--force/)
     expect(signal.aborted).toBe(false)
+    expect(await say('release', '15550002222', '--yes', '--json')).toEqual({
+      code: 3,
+      stdout: '[]\n',
+      stderr: expect.stringMatching(/^refused: 15550002222 [^\n]+\n$/),
+    })
     expect(await say('release', '15550002222', '--force')).toMatchObject({
       code: 2,
       stderr: expect.stringMatching(/say --yes/),
