@@ -21,13 +21,11 @@ export async function examineStore(store: Store, lock: SessionLock, shown = asIt
     return [...findings, ...(await examineContents(lock, shown))]
   } catch (error) {
     if (!(error instanceof StoreError)) throw error
-    const text = reasonOf(error)
-    if (error instanceof SchemaError)
-      findings.push(fault('tables', text, 'Run "session-lock migrate", or deploy the release that fits them'))
+    if (error instanceof SchemaError) return [...findings, fault('tables', error.problem, error.advice)]
     // Where a fault was found already, this is what it leads to.
-    else if (findings.every(({ level }) => level === 'ok')) throw error
-    else findings.push(fault('contents', text, 'See to the findings before this one; what is held could not be read'))
-    return findings
+    if (findings.every(({ level }) => level === 'ok')) throw error
+    const advice = 'See to the findings before this one; what is held could not be read'
+    return [...findings, fault('contents', reasonOf(error), advice)]
   }
 }
 

@@ -16,10 +16,19 @@ export type Dialect = 'mysql' | 'postgres' | 'sqlite'
 
 /** The tables are missing, or of another version than this code's. */
 export class SchemaError extends StoreError {
-  constructor(message: string) {
-    super('setup', message)
+  readonly problem: string
+  /** What is to be done about it. */
+  readonly advice: string
+
+  constructor(problem: string, advice: string) {
+    super('setup', `session-lock: ${problem}. ${advice}`)
+    this.problem = problem
+    this.advice = advice
   }
 }
+
+/** What to do where a later release was here. */
+export const NEWER_ADVICE = 'Install the release of session-lock that made them, or a later one.'
 
 /** One file of `sql/<dialect>/`. */
 export interface Migration {
@@ -70,8 +79,8 @@ export function pending(migrations: readonly Migration[], appliedVersions: reado
   const newest = Math.max(0, ...appliedVersions)
   if (newest > known) {
     throw new SchemaError(
-      `session-lock: the tables are of version ${newest}, and this release knows versions up to ${known}. ` +
-        'Install the release of session-lock that made them, or a later one.',
+      `the tables are of version ${newest}, and this release knows versions up to ${known}`,
+      NEWER_ADVICE,
     )
   }
   return migrations.filter((migration) => !appliedVersions.includes(migration.version))
@@ -86,8 +95,8 @@ export function requireApplied(
   const missing = pending(migrations, appliedVersions).map((migration) => `sql/${dialect}/${migration.name}.sql`)
   if (missing.length === 0) return
   throw new SchemaError(
-    `session-lock: the tables are missing or of an older version. Run "session-lock migrate", set the option migrate: 'auto', ` +
-      `call lock.migrate(), or run by hand: ${missing.join(', ')}`,
+    'the tables are missing or of an older version',
+    `Run "session-lock migrate", set the option migrate: 'auto', call lock.migrate(), or run by hand: ${missing.join(', ')}`,
   )
 }
 

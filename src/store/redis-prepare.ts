@@ -1,6 +1,6 @@
 /** What a server must be like, and the mark that says which layout of keys is there. */
 
-import { SchemaError } from './migrate.ts'
+import { NEWER_ADVICE, SchemaError } from './migrate.ts'
 import type { Send } from './redis-connection.ts'
 import { StoreError } from './store.ts'
 
@@ -27,13 +27,10 @@ export async function requireLayout(send: Send, prefix: string): Promise<void> {
   const found = await send('GET', [key])
   if (found === null) {
     const advice = `Run "session-lock migrate", set the option migrate: 'auto', call lock.migrate(), or by hand: SET ${key} ${VERSION}`
-    throw new SchemaError(`session-lock: this Redis holds nothing of session-lock yet. ${advice}`)
+    throw new SchemaError('this Redis holds nothing of session-lock yet', advice)
   }
   if (Number(String(found)) === VERSION) return
-  throw new SchemaError(
-    `session-lock: the keys are of version ${found}, and this release knows version ${VERSION}. ` +
-      'Install the release of session-lock that made them, or a later one.',
-  )
+  throw new SchemaError(`the keys are of version ${found}, and this release knows version ${VERSION}`, NEWER_ADVICE)
 }
 
 /** What a server tells of itself. */

@@ -126,11 +126,19 @@ describe('on MariaDB', () => {
       'fault 5: the tables are too new',
       `INSERT INTO ${PREFIX}migrations VALUES (99, '0099_later', NOW(6))`,
       /of version 99/,
+      /^Install the release/,
     ],
-    ['fault 6: the tables are too old', `DELETE FROM ${PREFIX}migrations WHERE version = 1`, /of an older version/],
-  ])('%s', async (_, sql, text) => {
+    [
+      'fault 6: the tables are too old',
+      `DELETE FROM ${PREFIX}migrations WHERE version = 1`,
+      /of an older version/,
+      /migrate.*0001_tables/,
+    ],
+  ])('%s', async (_, sql, text, advice) => {
     await admin.query(sql)
-    expect(bad(await diagnose(mysqlUrl()))).toEqual({ tables: expect.stringMatching(text) })
+    const diagnosis = await diagnose(mysqlUrl())
+    expect(bad(diagnosis)).toEqual({ tables: expect.stringMatching(text) })
+    expect(diagnosis.findings.at(-1)?.advice).toMatch(advice)
     await admin.query(`DELETE FROM ${PREFIX}migrations WHERE version = 99`)
     await admin.query(`INSERT IGNORE INTO ${PREFIX}migrations VALUES (1, '0001_tables', NOW(6))`)
   })
@@ -196,11 +204,19 @@ describe('on Postgres', () => {
       'fault 5: the tables are too new',
       `INSERT INTO ${PREFIX}migrations VALUES (99, '0099_later', now())`,
       /of version 99/,
+      /^Install the release/,
     ],
-    ['fault 6: the tables are too old', `DELETE FROM ${PREFIX}migrations WHERE version = 3`, /0003_queue_functions/],
-  ])('%s', async (_, sql, text) => {
+    [
+      'fault 6: the tables are too old',
+      `DELETE FROM ${PREFIX}migrations WHERE version = 3`,
+      /of an older version/,
+      /migrate.*0003_queue_functions/,
+    ],
+  ])('%s', async (_, sql, text, advice) => {
     await client.query(sql)
-    expect(bad(await diagnose(postgresUrl()))).toEqual({ tables: expect.stringMatching(text) })
+    const diagnosis = await diagnose(postgresUrl())
+    expect(bad(diagnosis)).toEqual({ tables: expect.stringMatching(text) })
+    expect(diagnosis.findings.at(-1)?.advice).toMatch(advice)
     await client.query(`DELETE FROM ${PREFIX}migrations WHERE version = 99`)
     await client.query(
       `INSERT INTO ${PREFIX}migrations VALUES (3, '0003_queue_functions', now()) ON CONFLICT DO NOTHING`,
