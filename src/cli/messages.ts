@@ -59,7 +59,7 @@ ${FILTER_HELP}
 
 Examples:
   npx session-lock dead --store sqlite:./bot.db
-  npx session-lock dead --json | jq -r '.[].messageId' | xargs npx session-lock retry`,
+  npx session-lock dead --limit 1000 --json | jq -r '.[].messageId' | xargs -r npx session-lock retry`,
   options: FILTER_OPTIONS,
   run: (values) => listMessages(values, 'dead', 'no message is dead'),
 }

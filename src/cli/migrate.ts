@@ -19,8 +19,9 @@ the bot does, and on several machines at once: one does the work, the others wai
 Options:
 ${STORE_HELP}
   --print               print the SQL for somebody who runs it by hand; nothing is asked or changed
-  --check               change nothing; ends with code 3 where the tables are missing or of another version
-  --json                an object: applied (the names), or upToDate (with --check)
+  --check               change nothing; ends with code 3 where the tables are missing or of another version,
+                        with 1 where they cannot be looked at, an SQLite file that is not there included
+  --json                an object: applied (the names), or upToDate (with --check); not with --print
   --help                this text
 
 Examples:
@@ -36,6 +37,7 @@ Examples:
   takesLong: true,
   async run(values) {
     if (values['print'] === true && values['check'] === true) throw new UsageError('give --print or --check, not both')
+    if (values['print'] === true && values['json'] === true) throw new UsageError('--print prints SQL, not JSON')
     if (values['print'] === true) return printTables(values)
     if (values['check'] === true) return checkTables(values)
     return makeTables(values)

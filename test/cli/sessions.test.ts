@@ -147,6 +147,7 @@ test.each([
   ['an unknown command', ['session']],
   ['an unknown option', ['sessions', '--stores', 'x']],
   ['a limit of none', ['sessions', '--limit', '0']],
+  ['SQL as JSON', ['migrate', '--print', '--json', '--store', `sqlite:${emptyFile}`]],
   ['a file of no name', ['sessions', '--store', 'sqlite:']],
   ...[['sessions'], ['doctor'], ['migrate'], ['migrate', '--check'], ['migrate', '--print'], ['bench']].map(
     (words): [string, string[]] => [
