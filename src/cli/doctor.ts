@@ -23,7 +23,8 @@ Reaches for the store and looks at what a lock depends on: version, clock, wheth
 privileges, the tables' version and indexes, isolation, durability, connections near their limit;
 for Redis also eviction, persistence and cluster slots, for SQLite also who else has the file open.
 Names stale sessions, with the node that has stopped renewing them, and dead messages.
-Ends with code 3 where it finds a fault or a warning. Nothing is changed.
+Ends with code 3 where it finds a fault; a warning, which may be meant so, ends it with 0. Nothing is
+changed.
 
 Options:
 ${STORE_HELP}
@@ -40,7 +41,7 @@ Examples:
     const file = values['file']
     const findings = [...(await examine(values)), ...(typeof file === 'string' ? [examineOpenFile(file)] : [])]
     const bad = findings.filter(({ level }) => level !== 'ok')
-    const code = bad.length > 0 ? 3 : 0
+    const code = bad.some(({ level }) => level === 'fault') ? 3 : 0
     if (values['json'] === true) return { text: asJson(findings), code }
     const summary = bad.length === 0 ? 'nothing is wrong' : `${counted(bad.length, 'finding')} to look at`
     return { text: [...findings.map(describe), '', summary].join('\n'), code }
