@@ -73,6 +73,6 @@ export function examineIndexes(wanted: readonly string[], found: ReadonlySet<str
 
 /** Judges what this user may not do. */
 export function examinePrivileges(denied: readonly string[], grant: string): Finding {
-  if (denied.length === 0) return ok('privileges', 'this user may read and write the tables')
+  if (denied.length === 0) return ok('privileges', 'this user may do what is needed')
   return fault('privileges', `this user may not: ${denied.join('; ')}`, grant)
 }

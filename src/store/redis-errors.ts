@@ -19,15 +19,16 @@ const NO_LOGIN = 'it refuses the user or the password. Correct them in the URL'
 
 const HIDDEN_CLUSTER = 'it is a cluster, and its INFO does not say so. Give a client of ioredis: new Cluster([…])'
 
+/** What a user needs. */
+export const RIGHTS =
+  'Allow it ~<prefix>* &<prefix>* +@read +@write +@pubsub +eval +evalsha +info +time +select ' +
+  '(with waitReplicas +wait too; on a cluster +cluster)'
+
 /** What to do about each error that trying again does not mend. */
 const SETUP = new Map([
   ['NOAUTH', NO_LOGIN],
   ['WRONGPASS', NO_LOGIN],
-  [
-    'NOPERM',
-    'its user may not do what is needed. Allow it EVAL, EVALSHA, INFO, the data commands and the keys <prefix>*; ' +
-      'on a cluster CLUSTER SLOTS and CLUSTER KEYSLOT too',
-  ],
+  ['NOPERM', `its user may not do what is needed. ${RIGHTS}`],
   ['WRONGTYPE', 'another program keeps values under these keys. Choose another tablePrefix, or another database'],
   ['CROSSSLOT', HIDDEN_CLUSTER],
 ])

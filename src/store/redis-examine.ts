@@ -1,9 +1,10 @@
 /** What Redis tells of itself. Of a cluster, the node that was asked. */
-import { examineClock, examineConnections, type Finding, fault, ok, warning } from './examine.ts'
+import { examineClock, examineConnections, examinePrivileges, type Finding, fault, ok, warning } from './examine.ts'
 import type { Send } from './redis-connection.ts'
-import { type Info, isOfCluster, readInfo } from './redis-prepare.ts'
+import { RIGHTS } from './redis-errors.ts'
+import { type Info, isOfCluster, readInfo, versionKey } from './redis-prepare.ts'
 
-export async function examine(send: Send): Promise<Finding[]> {
+export async function examine(send: Send, prefix: string): Promise<Finding[]> {
   const info = await readInfo(send)
   return [
     ok('server', `Redis ${info.get('redis_version')}, ${info.get('redis_mode')}`),
@@ -12,11 +13,37 @@ export async function examine(send: Send): Promise<Finding[]> {
       return Number(String(seconds)) * 1000 + Number(String(micros)) / 1000
     }),
     examineRole(info),
+    ...(await examineRights(send, versionKey(prefix))),
     examineMemory(info),
     examinePersistence(info),
     examineConnections('the server', Number(info.get('connected_clients')), Number(info.get('maxclients') ?? 0)),
     ...(isOfCluster(info) ? [examineSlots(String(await send('CLUSTER', ['INFO'])))] : []),
   ]
+}
+
+/** What the scripts do, each with a key of ours. */
+function neededOn(key: string): string[][] {
+  return [
+    ...['GET', 'DEL', 'EXISTS', 'SMEMBERS'].map((command) => [command, key]),
+    ...['SET', 'SADD', 'SREM', 'ZREM'].map((command) => [command, key, 'x']),
+    ...['ZRANGE', 'ZREVRANGE', 'ZRANGEBYSCORE', 'ZCOUNT'].map((command) => [command, key, '0', '0']),
+    ['ZADD', key, '0', 'x'],
+    ['EVALSHA', 'x', '0'],
+  ]
+}
+
+const DENIED = `
+  if not redis.acl_check_cmd then return false end
+  local denied = {}
+  for _, words in ipairs(cjson.decode(ARGV[1])) do
+    if not redis.acl_check_cmd(unpack(words)) then table.insert(denied, words[1]) end
+  end
+  return denied`
+
+/** Before 7.0 a server cannot be asked without doing it. */
+async function examineRights(send: Send, key: string): Promise<Finding[]> {
+  const denied = await send('EVAL', [DENIED, 0, JSON.stringify(neededOn(key))])
+  return Array.isArray(denied) ? [examinePrivileges(denied.map(String), RIGHTS)] : []
 }
 
 function examineRole(info: Info): Finding {

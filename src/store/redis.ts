@@ -114,7 +114,7 @@ function storeOn(seeds: readonly Source[], isCluster: boolean, settings: PlaceSe
     messages: (filter) => on('asking', (buckets) => listMessages(buckets, filter)),
     stats: () => on('asking', countRows),
     cleanup: (options) => on('holding', (buckets) => cleanUp(buckets, options)),
-    examine: () => finder.askSeed(examine, performance.now() + timeoutMs),
+    examine: () => finder.askSeed((send) => examine(send, prefix), performance.now() + timeoutMs),
     listen(released) {
       listener = finder.found()?.listen(released)
     },

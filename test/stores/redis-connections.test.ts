@@ -164,6 +164,39 @@ test('a user who may not run scripts is an error of kind setup', async () => {
   expect((await refusal(ask(store, claimOf('o', 's', 'm')))).kind).toBe('setup')
 })
 
+test('a user with the rights that the advice names may do all there is to do, and the doctor tells of others', async () => {
+  const server = await world.ownServer()
+  const admin = world.client(server.url)
+  const change = { username: 'bot', password: 'secret', pathname: '/1' }
+  const url = urlWith((changed) => Object.assign(changed, change), server.url)
+  await admin.acl('SETUSER', 'bot', 'on', '>secret')
+  const { message } = await refusal((await world.open(url)).migrate())
+  const rights = /Allow it ([^(]+) \(/.exec(message)?.[1]?.replaceAll('<prefix>', world.tablePrefix).split(' ') ?? []
+  await admin.acl('SETUSER', 'bot', ...rights)
+
+  const store = await world.openPrepared(url)
+  const heard = new Promise((resolve) => store.listen?.(resolve))
+  await vi.waitUntil(async () => (await admin.pubsub('NUMSUB', `${world.tablePrefix}released`))[1] === 1)
+  const token = await acquire(store, claimOf('o', 's', 'm'))
+  expect(await store.renew([{ owner: 'o', rows: [{ key: 's', fencingToken: token }], staleAfterMs: 1000 }])).toEqual([
+    [true],
+  ])
+  expect((await ask(store, claimOf('p', 's', 'n'))).outcome).toBe('held')
+  expect(await store.settle([settlementOf('o', 's', 'm', token)])).toEqual(['contended'])
+  expect(await heard).toBe('s')
+  expect(await store.look(addresses(['m']))).toHaveLength(1)
+  await acquire(store, claimOf('q', 'other', 'n'))
+  expect(await store.release(['other'])).toHaveLength(1)
+  expect(await store.sessions({ limit: 9 })).toEqual([])
+  expect(await store.messages({ limit: 9 })).toHaveLength(1)
+  expect((await store.stats()).messages.completed).toBe(1)
+  await store.cleanup({ abandonedAfterMs: 0, limit: 9 })
+  const privileges = async () => (await store.examine?.())?.find(({ check }) => check === 'privileges')
+  expect(await privileges()).toMatchObject({ level: 'ok' })
+  await admin.acl('SETUSER', 'bot', '-zadd', '-smembers')
+  expect(await privileges()).toMatchObject({ level: 'fault', text: 'this user may not: SMEMBERS; ZADD' })
+})
+
 test.each([
   ['redis://', /names no host|must be like/],
   ['redis://localhost/bot', /database is a number/],
