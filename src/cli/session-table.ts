@@ -12,11 +12,11 @@ const COLUMNS: readonly Column[] = [
   { title: 'HELD FOR', align: 'right' },
   { title: 'RENEWED', align: 'right' },
   { title: 'EXPIRES', align: 'right', colour: (cell) => (cell === 'stale' ? 'red' : undefined) },
-  { title: 'TOKEN', align: 'right' },
+  { title: 'TOKEN', align: 'right', mayGo: true },
   { title: 'CONTENDED' },
 ]
 
-/** One line a session, as wide as the terminal. */
+/** One line a session, as wide as the terminal, or 80 columns where it is narrower than that. */
 export function formatSessions(sessions: readonly SessionInfo[]): string {
   const now = storeTime(sessions, Date.now())
   const cells = sessions.map((session) => [

@@ -16,7 +16,8 @@ export const sessionsCommand: Command = {
 Prints the sessions that are held now, the longest held first: who (prospect, device),
 the ids of the messages in hand, by which node, since when, when its holder was last heard
 of, when the lease runs out unless renewed ("stale": its holder crashed or hangs, and the next
-claim takes over), its fencing token, and whether another node waits for it (contended).
+claim takes over), its fencing token (where the terminal is wide enough), and whether another node
+waits for it (contended).
 
 Options:
 ${STORE_HELP}

@@ -1,8 +1,10 @@
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { durationOf } from '../../src/cli/duration.ts'
 import { formatMessages } from '../../src/cli/message-table.ts'
+import { formatSessions } from '../../src/cli/session-table.ts'
 import { formatTable } from '../../src/cli/table.ts'
 import { formatDuration } from '../../src/engine/duration.ts'
+import { createSessionLock } from '../../src/index.ts'
 import type { MessageRow } from '../../src/store/store.ts'
 
 const columns = [
@@ -42,6 +44,28 @@ test('a table may have any number of rows', () => {
   const rest = { attempts: 0, finishedAt: null, lastError: null }
   const messages = many.map(() => ({ ...row, ...rest }) as unknown as MessageRow)
   expect(formatMessages(messages).split('\n')).toHaveLength(1 + 200_000)
+})
+
+test('a column that may go is left out of a terminal that is too narrow for it', () => {
+  const some = columns.map((column) => ({ ...column, mayGo: column.title === 'TOKEN' }))
+  expect(formatTable(some, rows, 19).split('\n')[0]).toBe('ID     NODE   TOKEN')
+  expect(formatTable(some, rows, 18).split('\n')).toEqual(['ID          NODE', 'wami…56789  node-a', 'x           b'])
+})
+
+test('sessions fit a terminal of 80 columns', async () => {
+  const lock = createSessionLock({ store: 'memory:', logger: false, nodeId: 'web-2-4711-lq3x9k2m' })
+  const key = {
+    messageId: 'wamid.HBgLMTU1NTAwMDIyMjIVAgASGBQzQTAx',
+    prospect: '15550002222',
+    device: '100000000000001',
+  }
+  const held = await lock.run(key, async () => lock.sessions())
+  if (held.status !== 'processed') throw new Error(held.status)
+  const long = held.value.map((session) => ({ ...session, lockedAt: session.lockedAt - 7_800_000, contended: true }))
+  Object.defineProperty(process.stdout, 'columns', { value: 80, configurable: true })
+  onTestFinished(() => void Reflect.deleteProperty(process.stdout, 'columns'))
+  for (const line of formatSessions(long).split('\n')) expect(line.length).toBeLessThanOrEqual(80)
+  await lock.close()
 })
 
 test('what strangers write cannot move the cursor or break a line', () => {
