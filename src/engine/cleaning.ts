@@ -3,15 +3,25 @@ import type { Claim, CleanupReport, Store } from '../store/store.ts'
 import { throughConflicts } from './conflicts.ts'
 import type { Engine } from './engine.ts'
 
-/**
- * How many rows one call removes: as many as take about this long, in which whoever waits for them notices little. What
- * any call takes, however few they are, is not counted: many small ones would have the database commit all the more.
- */
-const BATCH = { least: 20, most: 500, takesMs: 2 }
+/** How a clean-up goes about its work. */
+interface Pace {
+  /** The first batches are of so many rows. */
+  readonly least: number
+  /**
+   * Then they are of as many as take about this long, in which whoever waits for them notices little. What any call
+   * takes, however few they are, is not counted: many small ones would have the database commit all the more.
+   */
+  readonly takesMs: number
+  /** The rest after a batch, of what that took: so the database has most of its attention for the bots. */
+  readonly rests: number
+}
+
+const BESIDE: Pace = { least: 20, takesMs: 2, rests: 3 }
+/** Where nothing else in this process goes on during a batch, all of the bot waits for it. */
+const IN_THREAD: Pace = { least: 2, takesMs: 0.25, rests: 15 }
+const MOST_ROWS = 500
 /** So many of one size, of which the quickest tells: the others may have waited for something else. */
 const ALIKE = 8
-/** The rest after a batch, of what that took: so the database has most of its attention for the bots. */
-const RESTS = 3
 /** What takes longer may never come to its end that way: after one such time it rests half as long, after two a third. */
 const PATIENCE_MS = 3_600_000
 
@@ -33,7 +43,8 @@ export async function cleanUp(
 ): Promise<Removed> {
   const removed = { messages: 0, sessions: 0 }
   const startedAt = port.now()
-  let limit = BATCH.least
+  const pace = store.inThread === true ? IN_THREAD : BESIDE
+  let limit = pace.least
   let leastMs = Number.POSITIVE_INFINITY
   let alike: number[] = []
   for (;;) {
@@ -48,18 +59,18 @@ export async function cleanUp(
     if (alike.length === ALIKE) {
       const quickestMs = Math.min(...alike)
       leastMs = Math.min(leastMs, quickestMs)
-      limit = nextLimit(limit, quickestMs - leastMs)
+      limit = nextLimit(pace, limit, quickestMs - leastMs)
       alike = []
     }
-    const rests = RESTS / (1 + (port.now() - startedAt) / PATIENCE_MS)
+    const rests = pace.rests / (1 + (port.now() - startedAt) / PATIENCE_MS)
     if (!(await rest(tookMs * rests))) return removed
   }
 }
 
 /** Goes to the right number by steps. */
-function nextLimit(limit: number, rowsTookMs: number): number {
-  const factor = Math.min(Math.max(BATCH.takesMs / Math.max(rowsTookMs, 1), 0.5), 2)
-  return Math.min(Math.max(Math.round(limit * factor), BATCH.least), BATCH.most)
+function nextLimit({ least, takesMs }: Pace, limit: number, rowsTookMs: number): number {
+  const factor = takesMs / Math.min(Math.max(rowsTookMs, takesMs / 2), takesMs * 2)
+  return Math.min(Math.max(Math.round(limit * factor), least), MOST_ROWS)
 }
 
 /**

@@ -50,6 +50,7 @@ export function memoryStore(settings: MemorySettings = {}): Store {
   return {
     name: 'memory:',
     singleProcess: true,
+    inThread: true,
     migrate: async () => [],
     checkSchema: async () => {},
     async claim(claims) {

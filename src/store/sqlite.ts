@@ -55,6 +55,7 @@ export async function sqliteStore(source: string | SqliteDatabase, settings: Sto
   return {
     name: typeof source === 'string' ? `sqlite:${path}` : 'sqlite: (a database that was handed over)',
     singleProcess: connection.inMemory,
+    inThread: true,
     migrate: () => migrate(connection, tables, settings.tablePrefix),
     async checkSchema() {
       const migrations = await readMigrations('sqlite', settings.tablePrefix)

@@ -290,6 +290,8 @@ export interface Store {
   readonly name: string
   /** true: nothing of it is shared with other processes (the memory store). */
   readonly singleProcess: boolean
+  /** true: its operations run in this thread, where nothing else goes on meanwhile. A clean-up then takes smaller steps. */
+  readonly inThread?: boolean
   /** Makes the tables where they are missing; safe when many nodes do so at once. Returns what it applied. */
   migrate(): Promise<readonly string[]>
   /** Rejects unless the tables are there and of a version that this code knows. */

@@ -95,6 +95,7 @@ test('a batch is made smaller where its rows take long, and larger where they do
   const limits: number[] = []
   let nowMs = 0
   const store: Store = Object.assign(Object.create(memoryStore()), {
+    inThread: false,
     async cleanup({ limit }: Parameters<Store['cleanup']>[0]) {
       limits.push(limit)
       const rowMs = limits.length <= 32 ? 1 : 0.005
@@ -109,10 +110,31 @@ test('a batch is made smaller where its rows take long, and larger where they do
   expect(limits.at(-1)).toBeGreaterThan(200)
 })
 
-test('a clean-up that does not come to its end rests less and less', async () => {
+test('a batch for which all of this process waits is smaller', async () => {
+  const limits: number[] = []
+  let nowMs = 0
+  const store: Store = Object.assign(Object.create(memoryStore()), {
+    async cleanup({ limit }: Parameters<Store['cleanup']>[0]) {
+      limits.push(limit)
+      nowMs += 0.05 + limit * 0.02
+      return { messages: limit, sessions: 0, more: limits.length < 80 }
+    },
+  })
+  const engine = createEngine(resolveOptions({ store, logger: false }, { ...nodePort, now: () => nowMs }))
+  await cleanUp(engine, store, async () => true)
+  expect(limits[0]).toBe(2)
+  expect(limits.at(-1)).toBeGreaterThan(8)
+  expect(Math.max(...limits)).toBeLessThan(20)
+})
+
+test.each([
+  ['in the database', false, [6, 3, 2, 1.5]],
+  ['in this thread', true, [30, 15, 10, 7.5]],
+])('a clean-up %s that does not come to its end rests less and less', async (_, inThread, expected) => {
   let nowMs = 0
   let batches = 0
   const store: Store = Object.assign(Object.create(memoryStore()), {
+    inThread,
     async cleanup({ limit }: Parameters<Store['cleanup']>[0]) {
       batches += 1
       nowMs += 2
@@ -126,7 +148,7 @@ test('a clean-up that does not come to its end rests less and less', async () =>
     nowMs += 3_600_000
     return true
   })
-  expect(rests.map((rest) => Math.round(rest * 10) / 10)).toEqual([6, 3, 2, 1.5])
+  expect(rests.map((rest) => Math.round(rest * 10) / 10)).toEqual(expected)
 })
 
 test('close ends a clean-up between two batches, and gives its row back', async () => {
