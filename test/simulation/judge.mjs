@@ -61,8 +61,12 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
         for (const { key } of said.completed) {
           if (!isCompleted(key)) violate('G4', `${key} is said to be completed`)
         }
-        if (said.outcome === 'acquired') granted(process, claim, part, said)
-        else if (said.outcome === 'completed' && said.completed.length < part.messages.length)
+        if (said.outcome === 'acquired') {
+          granted(process, claim, part, said)
+          return
+        }
+        givenBack(claim, part)
+        if (said.outcome === 'completed' && said.completed.length < part.messages.length)
           violate('G5', `${claim.owner}: completed, though some of its messages are not`)
       })
     })
@@ -95,6 +99,18 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
     ])
     for (const key of lease.rows) holders.set(key, lease)
     for (const { id } of open) held.set(id, { lease, until: Number.POSITIVE_INFINITY })
+  }
+
+  /** What an earlier try got, whose answer was lost, a refused one gives back. */
+  function givenBack({ owner }, { rows }) {
+    for (const { key } of rows) {
+      const lease = holders.get(key)
+      if (lease?.owner !== owner || lease.isRevoked) continue
+      if (lease.isBegun && !lease.isEnded) violate('G1', `${owner} gives ${key} back under its handler`)
+      lease.isGone = true
+      letGo(lease)
+      holders.delete(key)
+    }
   }
 
   /** A row goes to a new owner. */
