@@ -9,6 +9,7 @@ import { keyChecks } from './keys.ts'
 import { lifecycleChecks } from './lifecycle.ts'
 import { lookInsideChecks } from './look-inside.ts'
 import { queueChecks } from './queue.ts'
+import { queueRaceChecks } from './queue-races.ts'
 import { raceChecks } from './races.ts'
 import { renewChecks } from './renewals.ts'
 import { retryChecks } from './retries.ts'
@@ -51,6 +52,8 @@ const CHECKS: readonly Check[] = [
   ...trafficChecks,
 ]
 
+const QUEUE_CHECKS: readonly Check[] = [...queueChecks, ...retryChecks, ...queueRaceChecks]
+
 /**
  * Defines one test for each promise of the store contract.
  *
@@ -62,7 +65,7 @@ const CHECKS: readonly Check[] = [
  */
 export function storeConformance(options: ConformanceOptions): void {
   const seed = options.seed ?? randomInt(2 ** 31)
-  for (const check of options.queue ? [...CHECKS, ...queueChecks, ...retryChecks] : CHECKS) {
+  for (const check of options.queue ? [...CHECKS, ...QUEUE_CHECKS] : CHECKS) {
     options.test(`${options.name}: ${check.promise}`, () => runCheck(check, options, seed))
   }
 }

@@ -187,10 +187,6 @@ export const queueChecks: readonly Check[] = [
     promise: 'a source’s position moves only from where it was read, together with what was read',
     run: async ({ open }) => positions(await open(), await open()),
   },
-  {
-    promise: 'many handles that receive, take and finish at once: each message once, in order, and none is left behind',
-    run: async ({ open, random }) => raced(await Promise.all([open(), open(), open()]), random),
-  },
 ]
 
 async function takenOnce(store: Store, other: Store): Promise<void> {
@@ -272,38 +268,4 @@ async function positions(store: Store, other: Store): Promise<void> {
   assert.equal(await queue.position('orders'), '20')
   assert.equal(await queue.position('other'), null)
   assert.deepEqual(await handleAll(store), ['m1', 'm3'])
-}
-
-const SESSIONS = 4
-const MESSAGES = 60
-
-async function raced(stores: readonly Store[], random: () => number): Promise<void> {
-  const handled: string[] = []
-  let sent = 0
-  const receive = async (store: Store) => {
-    while (sent < MESSAGES) {
-      const number = sent++
-      // Of one session only one is on its way at a time, so that the order of arrival is known.
-      await enqueue(store, arrivalOf(`S${number % SESSIONS}`, [`${String(number).padStart(3, '0')}`]))
-    }
-  }
-  const work = async (store: Store) => {
-    while (handled.length < MESSAGES) {
-      // Else a store that answers without waiting for anything would keep the others from what they wait for.
-      await new Promise((resolve) => setImmediate(resolve))
-      for (const taken of await take(store, 1 + Math.floor(random() * SESSIONS))) {
-        // In hand, so nobody else can come between.
-        handled.push(...keysOf(taken))
-        assert.equal(await finish(store, taken, { next: 'go-on' }), 'settled')
-      }
-    }
-  }
-  const [first, ...others] = stores as [Store, ...Store[]]
-  await Promise.all([receive(first), ...others.map(work), work(first)])
-  assert.equal(new Set(handled).size, MESSAGES)
-  for (let session = 0; session < SESSIONS; session++) {
-    const own = handled.filter((key) => Number(key) % SESSIONS === session)
-    assert.deepEqual(own, [...own].sort())
-  }
-  assert.deepEqual(await queueOf(first).depth(), { sessions: 0, stopped: 0, messages: 0, oldestMs: null })
 }

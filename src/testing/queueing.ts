@@ -51,14 +51,18 @@ export async function finish(
   return verdict === 'contended' ? 'settled' : verdict
 }
 
-/** Takes and completes until nothing is due. */
+/** Takes and completes until nothing is due. Fails where a message that was completed comes again. */
 export async function handleAll(store: Store): Promise<string[]> {
   const handled: string[] = []
   for (;;) {
     const taken = await take(store, 3)
     if (taken.length === 0) return handled
     for (const one of taken) {
-      handled.push(...keysOf(one))
+      const keys = keysOf(one)
+      const again = keys.filter((key) => handled.includes(key))
+      assert.deepEqual(again, [], `taken again after their completion: ${again.join(', ')}`)
+      assert.notEqual(keys.length, 0, 'a session was taken without a message')
+      handled.push(...keys)
       assert.equal(await finish(store, one, { next: 'go-on' }), 'settled')
     }
   }
