@@ -16,6 +16,7 @@ import {
   rowOf,
   settle,
 } from './asking.ts'
+import { untilStale } from './waiting.ts'
 import type { Check } from './world.ts'
 
 const CLOCKS_APART_MS = 600_000
@@ -59,6 +60,10 @@ export const claimChecks: readonly Check[] = [
       assert.deepEqual(await rowOf(first, 'A'), { ...before, contended: true })
       assert.deepEqual(await keysHeld(first), ['A'])
     },
+  },
+  {
+    promise: 'a claim that is refused keeps no stale row, be it of the part that is held or of another',
+    run: async ({ open }) => refusedOverStale(await open()),
   },
   {
     promise: 'a claim repeated under its owner leaves the mark of who waits',
@@ -235,6 +240,28 @@ async function severalRows(store: Store): Promise<void> {
   assert.deepEqual(await keysHeld(store), ['A', 'B'])
   assert.equal(await settle(store, lease), 'settled')
   assert.deepEqual(await keysHeld(store), [])
+}
+
+async function refusedOverStale(store: Store): Promise<void> {
+  await acquire(store, part(['live'], ['m']))
+  const apart = (keys: readonly string[]) => keys.map((key) => part([key], [`other ${key}`]))
+  const refused = [
+    (stale: string) => claimOf([part([stale, 'live'], ['other'])]),
+    (stale: string) => claimOf([part(['live', stale], ['other'])]),
+    (stale: string) => claimOf([part([stale, 'live'], ['other'])], { whole: false }),
+    (stale: string) => claimOf(apart([stale, 'live'])),
+    (stale: string) => claimOf(apart(['live', stale])),
+  ]
+  for (const [index, claimWith] of refused.entries()) {
+    const key = `stale ${index}`
+    const { owner } = await acquire(store, part([key], [`m ${index}`]), { staleAfterMs: 1 })
+    await untilStale(store, key)
+    assert.ok(outcomes(await claimOnce(store, claimWith(key))).includes('held'))
+    // Where rows lie on several servers it may be gone: it was nobody's.
+    const left = await store.sessions({ keys: [key], limit: 1 })
+    assert.ok(left.every((row) => row.stale && row.owner === owner))
+    await acquire(store, part([key], [`m ${index}`]))
+  }
 }
 
 async function repeatedClaim(store: Store, stranger: Store): Promise<void> {

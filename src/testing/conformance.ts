@@ -9,6 +9,7 @@ import { keyChecks } from './keys.ts'
 import { lifecycleChecks } from './lifecycle.ts'
 import { lookInsideChecks } from './look-inside.ts'
 import { queueChecks } from './queue.ts'
+import { queueKeepingChecks } from './queue-keeping.ts'
 import { queueRaceChecks } from './queue-races.ts'
 import { raceChecks } from './races.ts'
 import { renewChecks } from './renewals.ts'
@@ -52,7 +53,7 @@ const CHECKS: readonly Check[] = [
   ...trafficChecks,
 ]
 
-const QUEUE_CHECKS: readonly Check[] = [...queueChecks, ...retryChecks, ...queueRaceChecks]
+const QUEUE_CHECKS: readonly Check[] = [...queueChecks, ...retryChecks, ...queueKeepingChecks, ...queueRaceChecks]
 
 /**
  * Defines one test for each promise of the store contract.

@@ -18,7 +18,7 @@ import type { Check } from './world.ts'
 
 const FULL = 'k'.repeat(MAX_KEY_BYTES - 1)
 /** Pairs that some collation, padding, trimming, cutting or quoting takes for the same. */
-const KEYS = [
+export const KEYS = [
   ...['a', 'A', 'ä', 'Ä', 'á', 'a ', ' a', 'a  ', 'a\t', 'a\n'],
   // é as one character and as two; the same with half-width, sharp s and dotless i
   ...['caf\u00e9', 'cafe\u0301', 'cafe', 'ｋ', 'k', 'ß', 'ss', 'ı', 'i', 'I', 'İ'],

@@ -1,7 +1,7 @@
 /** Opening, making tables, closing. */
 import assert from 'node:assert/strict'
 import { type Store, StoreError } from '../store/store.ts'
-import { acquire, ask, claimOf, LONG_MS, look, part, settle } from './asking.ts'
+import { acquire, ask, claimOf, complete, LONG_MS, look, part, settle } from './asking.ts'
 import type { Check } from './world.ts'
 
 const HANDLES = 8
@@ -58,6 +58,10 @@ export const lifecycleChecks: readonly Check[] = [
     },
   },
   {
+    promise: 'what is completed and what is held is still so when all have closed and one opens again',
+    run: async ({ open }) => openedAgain(await open(), await open(), open),
+  },
+  {
     promise: 'calls after close reject with a StoreError; none hangs',
     run: async ({ open }) => callsAfterClose(await open()),
   },
@@ -80,6 +84,17 @@ export const lifecycleChecks: readonly Check[] = [
     },
   },
 ]
+
+async function openedAgain(first: Store, second: Store, open: () => Promise<Store>): Promise<void> {
+  if (first.singleProcess) return
+  await complete(first, 'm')
+  const lease = await acquire(second, part(['B']))
+  await Promise.all([first.close(), second.close()])
+  const next = await open()
+  assert.equal((await ask(next, part(['A'], ['m']))).outcome, 'completed')
+  assert.equal((await ask(next, part(['B']))).outcome, 'held')
+  assert.equal(await settle(next, lease), 'settled')
+}
 
 async function callsAfterClose(store: Store): Promise<void> {
   const lease = await acquire(store, part(['A'], ['m']))

@@ -174,16 +174,6 @@ export const queueChecks: readonly Check[] = [
     },
   },
   {
-    promise: 'a clean-up leaves queued messages alone',
-    run: async ({ open }) => {
-      const store = await open()
-      await enqueue(store, arrivalOf('S', ['m1']))
-      const { messages, sessions } = await store.cleanup({ abandonedAfterMs: 0, limit: ALL })
-      assert.deepEqual({ messages, sessions }, { messages: 0, sessions: 0 })
-      assert.deepEqual(await handleAll(store), ['m1'])
-    },
-  },
-  {
     promise: 'a source’s position moves only from where it was read, together with what was read',
     run: async ({ open }) => positions(await open(), await open()),
   },

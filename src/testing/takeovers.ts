@@ -1,8 +1,21 @@
 /** Stale rows, forced release and the fencing token. */
 import assert from 'node:assert/strict'
 import type { Holder, Store } from '../store/store.ts'
-import { acquire, ask, complete, keysHeld, messageOf, only, part, renew, rowOf, SHORT_MS, settle } from './asking.ts'
-import { until, untilStale } from './waiting.ts'
+import {
+  ALL,
+  acquire,
+  ask,
+  complete,
+  keysHeld,
+  messageOf,
+  only,
+  part,
+  renew,
+  rowOf,
+  SHORT_MS,
+  settle,
+} from './asking.ts'
+import { until, untilClockPasses, untilStale } from './waiting.ts'
 import type { Check } from './world.ts'
 
 /** What clocks that count whole milliseconds, or tick apart from ours, can be off by. */
@@ -47,6 +60,23 @@ export const takeoverChecks: readonly Check[] = [
         last = lease.token
         assert.equal(await settle(store, lease, { outcome: 'released' }), 'settled')
       }
+    },
+  },
+  {
+    promise: 'the token grows also where a clean-up has removed the row, stale or released by force',
+    run: async ({ open }) => {
+      const store = await open()
+      const first = await acquire(store, part(['A']), { staleAfterMs: 1 })
+      await untilStale(store, 'A')
+      await store.cleanup({ abandonedAfterMs: 0, limit: ALL })
+      const second = await acquire(store, part(['A']))
+      assert.ok(second.token > first.token, `${second.token} after ${first.token}`)
+      await store.release(['A'])
+      await untilClockPasses(store, (await rowOf(store, 'A')).expiresAt)
+      await store.cleanup({ abandonedAfterMs: 0, limit: ALL })
+      const third = await acquire(store, part(['A']))
+      assert.ok(third.token > second.token, `${third.token} after ${second.token}`)
+      assert.equal(third.verdict.takeover, null)
     },
   },
   {

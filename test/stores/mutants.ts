@@ -1,4 +1,15 @@
-import type { Claim, ClaimVerdict, PartVerdict, Settlement, Store } from '../../src/store/store.ts'
+import type { Store } from '../../src/store/store.ts'
+import {
+  claimEach,
+  claimStaleRowsTwice,
+  forgetting,
+  settleRowByRow,
+  withEarlyLook,
+  withKeys,
+  withShrinkingTokens,
+  withTokensForgotten,
+  withTokensFound,
+} from './broken-stores.ts'
 
 /** A store that breaks one promise, and words of the name of the test that must notice. */
 export interface Mutant {
@@ -206,75 +217,19 @@ export const MUTANTS: readonly Mutant[] = [
       claim: (claims) => store.claim(claims.map((claim) => ({ ...claim, tokenAbove: 0 }))),
     }),
   },
+  {
+    breaks: 'forgets everything when its last handle is closed',
+    caughtBy: 'when all have closed and one opens again',
+    change: forgetting,
+  },
+  {
+    breaks: 'gives a token again after a clean-up',
+    caughtBy: 'where a clean-up has removed the row',
+    change: withTokensForgotten,
+  },
+  {
+    breaks: 'keeps the stale rows of a claim that is refused',
+    caughtBy: 'keeps no stale row',
+    change: (store) => ({ ...store, claim: (claims) => claimStaleRowsTwice(store, claims) }),
+  },
 ]
-
-async function claimEach(
-  store: Store,
-  claims: readonly Claim[],
-  change: (claim: Claim, verdict: ClaimVerdict) => Promise<ClaimVerdict>,
-): Promise<ClaimVerdict[]> {
-  const verdicts = await store.claim(claims)
-  const changed: ClaimVerdict[] = []
-  for (const [index, verdict] of verdicts.entries()) changed.push(await change(claims[index] as Claim, verdict))
-  return changed
-}
-
-async function withTokensFound<Item extends { readonly rows: Settlement['rows'] }>(
-  store: Store,
-  items: readonly Item[],
-): Promise<Item[]> {
-  const found = await store.sessions({ limit: 10_000 })
-  const tokens = new Map(found.map(({ key, fencingToken }) => [key, fencingToken]))
-  return items.map((item) => ({
-    ...item,
-    rows: item.rows.map(({ key, fencingToken }) => ({ key, fencingToken: tokens.get(key) ?? fencingToken })),
-  }))
-}
-
-async function settleRowByRow(store: Store, items: readonly Settlement[]) {
-  const verdicts = await store.settle(items)
-  for (const [index, item] of items.entries()) {
-    if (verdicts[index] === 'settled') continue
-    for (const row of item.rows) await store.settle([{ ...item, rows: [row], outcome: 'released' }])
-  }
-  return verdicts
-}
-
-/** Shows each token as its distance to the largest integer. */
-function withShrinkingTokens(store: Store): Store {
-  const flip = (token: number) => Number.MAX_SAFE_INTEGER - token
-  const flipPart = (part: PartVerdict) =>
-    part.outcome === 'acquired' ? { ...part, fencingToken: flip(part.fencingToken) } : part
-  const flipRows = (rows: Settlement['rows']) => rows.map((row) => ({ ...row, fencingToken: flip(row.fencingToken) }))
-  return {
-    ...store,
-    claim: async (claims) => (await store.claim(claims)).map((verdict) => verdict.map(flipPart)),
-    settle: (items) => store.settle(items.map((item) => ({ ...item, rows: flipRows(item.rows) }))),
-  }
-}
-
-function withKeys(store: Store, change: (key: string) => string): Store {
-  const keyed = <Item extends { readonly key: string }>(items: readonly Item[]): Item[] =>
-    items.map((item) => ({ ...item, key: change(item.key) }))
-  const parts = (claim: Claim) =>
-    claim.parts.map(({ rows, messages }) => ({ rows: keyed(rows), messages: keyed(messages) }))
-  return {
-    ...store,
-    claim: (claims) => store.claim(claims.map((claim) => ({ ...claim, parts: parts(claim) }))),
-    settle: (items) =>
-      store.settle(items.map((item) => ({ ...item, rows: keyed(item.rows), messages: keyed(item.messages) }))),
-  }
-}
-
-/** Waits a moment between the look at the messages and the taking of the rows. */
-function withEarlyLook(store: Store): Store {
-  return {
-    ...store,
-    async claim(claims) {
-      const done = await store.look(claims.flatMap(({ parts }) => parts.flatMap(({ messages }) => messages)))
-      await new Promise((resolve) => setImmediate(resolve))
-      const blind = (claim: Claim) => ({ ...claim, parts: claim.parts.map((part) => ({ ...part, messages: [] })) })
-      return done.length > 0 ? store.claim(claims) : store.claim(claims.map(blind))
-    },
-  }
-}

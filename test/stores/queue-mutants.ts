@@ -1,4 +1,4 @@
-import type { Queue } from '../../src/store/queue.ts'
+import type { Queue, QueuedMessage } from '../../src/store/queue.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { Mutant } from './mutants.ts'
 
@@ -29,7 +29,81 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
         take: async (wanted) => (await take(wanted)).map((taken) => ({ ...taken, messages: [] })),
       })),
   },
+  {
+    breaks: 'discards what a dead worker had in hand when it cleans up its row',
+    caughtBy: 'leaves the messages that it had in hand',
+    change: (store) => ({
+      ...store,
+      async cleanup(options) {
+        const stale = await store.sessions({ stale: true, limit: 10_000 })
+        const report = await store.cleanup(options)
+        await store.queue?.discard(
+          stale.flatMap(({ messageKeys }) => messageKeys),
+          1,
+        )
+        return report
+      },
+    }),
+  },
+  {
+    breaks: 'cleans up dead messages whatever their retention',
+    caughtBy: 'leaves dead messages whose retention is not over',
+    change: (store) => ({
+      ...store,
+      async cleanup(options) {
+        const dead = await store.messages({ status: 'dead', limit: 10_000 })
+        await store.queue?.discard(
+          dead.map(({ key }) => key),
+          1,
+        )
+        return store.cleanup(options)
+      },
+    }),
+  },
+  {
+    breaks: 'forgets what is queued when it is closed',
+    caughtBy: 'what is queued is still there',
+    change: (store) => ({
+      ...store,
+      async close() {
+        const queued = await store.messages({ status: 'queued', limit: 10_000 }).catch(() => [])
+        if (queued.length > 0)
+          await store.queue?.discard(
+            queued.map(({ key }) => key),
+            1,
+          )
+        await store.close()
+      },
+    }),
+  },
+  {
+    breaks: 'keeps payloads as text',
+    caughtBy: 'payloads are kept byte by byte',
+    change: (store) => withMessages(store, (one) => ({ ...one, payload: Buffer.from(`${Buffer.from(one.payload)}`) })),
+  },
+  {
+    breaks: 'cuts payloads at 32 KiB',
+    caughtBy: 'payloads are kept byte by byte',
+    change: (store) => withMessages(store, (one) => ({ ...one, payload: one.payload.slice(0, 2 ** 15) })),
+  },
+  {
+    breaks: 'compares the keys of queued messages without case',
+    caughtBy: 'queued messages and their sessions are compared as bytes',
+    change: (store) => withMessages(store, (one) => ({ ...one, key: one.key.toLowerCase() })),
+  },
+  {
+    breaks: 'compares the keys of their sessions without trailing spaces',
+    caughtBy: 'queued messages and their sessions are compared as bytes',
+    change: (store) => withMessages(store, (one) => ({ ...one, row: { ...one.row, key: one.row.key.trimEnd() } })),
+  },
 ]
+
+/** Stores messages that were changed on their way. */
+function withMessages(store: Store, change: (message: QueuedMessage) => QueuedMessage): Store {
+  return withQueue(store, ({ enqueue }) => ({
+    enqueue: (arrivals) => enqueue(arrivals.map((arrival) => ({ ...arrival, messages: arrival.messages.map(change) }))),
+  }))
+}
 
 function withQueue(store: Store, change: (queue: Queue) => Partial<Queue>): Store {
   const { queue } = store
