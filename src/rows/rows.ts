@@ -13,7 +13,7 @@ export type RowId = string | number | bigint
 
 export interface RowClaimsOptions<Row, Value, Id extends RowId = RowId, Tx = TransactionClient | undefined> {
   readonly lock: SessionLock<Tx>
-  /** The table, or what else the rows are called. Leases are of the session `<name>:<id>`. */
+  /** The table, or what else the rows are called, without a colon. Leases are of the session `<name>:<id>`. */
   readonly name: string
   /**
    * Reads a row once it is claimed: it may have been done by others since it was found. Null or undefined: nothing is
@@ -44,7 +44,7 @@ export type RowResult<Value, Id extends RowId = RowId> =
 
 /**
  * Finds rows that want work, in an order that stays the same: at most `limit` of those behind the row `after`
- * (undefined: from the first). Rows that others have in hand may be among them.
+ * (undefined: from the first). Rows that others have in hand may be among them. It gives their ids, not the rows.
  */
 export type FindRows<Id extends RowId = RowId> = (page: {
   readonly limit: number
@@ -65,7 +65,7 @@ export interface RowClaims<Value, Id extends RowId = RowId> {
    * Handles the next rows side by side, up to `limit` (1 unless set), and skips those that others have in hand: what
    * `FOR UPDATE SKIP LOCKED` does, but for as long as a lease lasts, and without a transaction held open.
    *
-   * @throws what `find` throws; StoreError where the store cannot be reached: rows that were claimed by then are handled
+   * @throws what `find` throws; OptionsError where it gives something else than ids; StoreError where the store cannot be reached: rows that were claimed by then are handled
    * to their end before.
    */
   next(find: FindRows<Id>, options?: { readonly limit?: number | undefined }): Promise<HandledRow<Value, Id>[]>
@@ -113,6 +113,7 @@ export function createRowClaims<Row, Value, Id extends RowId = RowId, Tx = Trans
   const { lock, name, read, handle } = requireOptions(options)
 
   async function one(id: Id, wait?: WaitOptions): Promise<RowResult<Value, Id>> {
+    if (!isId(id)) throw new OptionsError('id', 'takes a string, a number or a bigint')
     let isClaimed = false
     const work = async (lease: Lease<Tx>): Promise<{ value: Value } | undefined> => {
       isClaimed = true
@@ -141,6 +142,7 @@ export function createRowClaims<Row, Value, Id extends RowId = RowId, Tx = Trans
     for (;;) {
       const wanted = limit - handled.length
       const ids = (await find({ limit: wanted, after })).slice(0, wanted)
+      if (!ids.every(isId)) throw new OptionsError('find', 'gives ids: strings, numbers or bigints, no rows')
       handled.push(...(await allOf(ids)).filter(isHandled))
       const last = ids.at(-1)
       // The same page again: this search does not know of `after`, and would find those in other hands for ever.
@@ -180,6 +182,11 @@ function isHandled<Value, Id extends RowId>(row: RowResult<Value, Id>): row is H
   return row.status === 'processed' || row.status === 'failed'
 }
 
+/** Anything else may be the same text for every row, and each page would seem to be new. */
+function isId(id: unknown): boolean {
+  return ['string', 'number', 'bigint'].includes(typeof id)
+}
+
 function requireOptions<Options extends object>(options: Options): Options {
   const given = new Map<string, unknown>(Object.entries(options))
   for (const name of given.keys()) {
@@ -199,7 +206,8 @@ const CHECKS: Readonly<Record<string, readonly [(value: unknown) => boolean, str
     (value) => typeof value === 'object' && value !== null && 'run' in value,
     'takes a lock: createSessionLock({ … })',
   ],
-  name: [(value) => typeof value === 'string' && value !== '', 'takes a non-empty string'],
+  // With one, the rows of `notes` would be looked for among those of `notes:old` too.
+  name: [(value) => typeof value === 'string' && /^[^:]+$/.test(value), 'takes a non-empty string without a colon'],
   read: [isFunction, 'takes a function (id, lease) => row'],
   handle: [isFunction, 'takes a function (row, lease) => value'],
 }

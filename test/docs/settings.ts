@@ -181,7 +181,7 @@ const written = []
 const readNote = (id) => (written.includes(id) ? null : rows.get(id))
 const summarise = async (body) => body.slice(0, 4)
 const writeSummary = async (id) => void written.push(id)
-const findNotes = (limit, after = 0) => [...rows.keys()].filter((id) => id > after).slice(0, limit)`,
+const findNoteIds = (limit, after = 0) => [...rows.keys()].filter((id) => id > after).slice(0, limit)`,
     after: `equal(written.sort(), [41, 42, 43])`,
   },
   'docs/operations.md › Look inside': {

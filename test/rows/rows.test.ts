@@ -173,6 +173,21 @@ test('what is wrong with a search or with the store is thrown', async () => {
   await expect(lost.next(() => [1, 2])).rejects.toBeInstanceOf(StoreError)
 })
 
+test('rows in place of their ids are refused, before any is handled', async () => {
+  const lock = createSessionLock({ store: 'memory:', logger: false })
+  onTestFinished(() => lock.close())
+  const { rows, read } = createTable(3)
+  const handled: unknown[] = []
+  const node = createRowClaims({ lock, name: 'rows', read, handle: ({ id }) => handled.push(id) })
+  for (const wrong of [[...rows.values()], [1, undefined, 3]]) {
+    const found = node.next(() => wrong as never, { limit: 3 })
+    await expect(found).rejects.toThrow(/option "find" gives ids/)
+    await expect(found).rejects.toBeInstanceOf(OptionsError)
+  }
+  await expect(node.one({ id: 1 } as never)).rejects.toThrow(/option "id" takes/)
+  expect(handled).toEqual([])
+})
+
 test('wrong options are refused by name', async () => {
   const lock = createSessionLock({ store: 'memory:', logger: false })
   onTestFinished(() => lock.close())
@@ -180,6 +195,7 @@ test('wrong options are refused by name', async () => {
   for (const name of ['lock', 'name', 'read', 'handle']) {
     expect(() => createRowClaims({ ...right, [name]: undefined })).toThrow(new RegExp(`option "${name}" takes`))
   }
+  expect(() => createRowClaims({ ...right, name: 'notes:old' })).toThrow(/option "name" takes .* without a colon/)
   expect(() => createRowClaims({ ...right, reed: 1 } as typeof right)).toThrow(
     /option "reed" is unknown; there are: lock/,
   )
