@@ -8,6 +8,7 @@ import { collisionChecks } from './collisions.ts'
 import { keyChecks } from './keys.ts'
 import { lifecycleChecks } from './lifecycle.ts'
 import { lookInsideChecks } from './look-inside.ts'
+import { optionalChecks } from './optional.ts'
 import { queueChecks } from './queue.ts'
 import { queueKeepingChecks } from './queue-keeping.ts'
 import { queueRaceChecks } from './queue-races.ts'
@@ -48,6 +49,7 @@ const CHECKS: readonly Check[] = [
   ...batchChecks,
   ...lookInsideChecks,
   ...cleanupChecks,
+  ...optionalChecks,
   ...collisionChecks,
   ...raceChecks,
   ...trafficChecks,

@@ -58,7 +58,9 @@ export function patient(store: Store): Store {
     messages: (filter) => repeatOnConflict(() => store.messages(filter)),
     stats: () => repeatOnConflict(() => store.stats()),
     cleanup: (options) => repeatOnConflict(() => store.cleanup(options)),
+    ...(store.listen && { listen: (released) => store.listen?.(released) }),
     ...(store.queue && { queue: patientQueue(store.queue) }),
+    ...(store.transactions && { transactions: store.transactions }),
     close: () => store.close(),
   }
 }

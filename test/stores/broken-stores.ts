@@ -1,6 +1,7 @@
 /** Ways to break a store that take more than a line. */
 import { memoryStore } from '../../src/store/memory.ts'
 import type { Claim, ClaimVerdict, PartVerdict, Settlement, Store } from '../../src/store/store.ts'
+import type { StoreTransaction, Transactions } from '../../src/store/transactions.ts'
 
 export async function claimEach(
   store: Store,
@@ -112,4 +113,17 @@ export function withEarlyLook(store: Store): Store {
       return done.length > 0 ? store.claim(claims) : store.claim(claims.map(blind))
     },
   }
+}
+
+/** Transactions that anybody has at once, and that settle nothing. */
+export function withoutLocks(): Transactions {
+  const transaction: StoreTransaction = {
+    tx: { query: async () => [] },
+    lost: new Promise(() => undefined),
+    ended: Promise.resolve(),
+    settle: async (settlements) => settlements.map(() => 'settled'),
+    rollback: async () => undefined,
+    cut: () => undefined,
+  }
+  return { check: async () => undefined, begin: async () => ({ transaction, held: [] }) }
 }

@@ -6,6 +6,7 @@ import {
   settleRowByRow,
   withEarlyLook,
   withKeys,
+  withoutLocks,
   withShrinkingTokens,
   withTokensForgotten,
   withTokensFound,
@@ -231,5 +232,20 @@ export const MUTANTS: readonly Mutant[] = [
     breaks: 'keeps the stale rows of a claim that is refused',
     caughtBy: 'keeps no stale row',
     change: (store) => ({ ...store, claim: (claims) => claimStaleRowsTwice(store, claims) }),
+  },
+  {
+    breaks: 'listens, and never calls back',
+    caughtBy: 'a store that listens',
+    change: (store) => ({ ...store, listen: () => undefined }),
+  },
+  {
+    breaks: 'gives a lock to several transactions',
+    caughtBy: 'gives a row’s lock to one of them',
+    change: (store) => ({ ...store, transactions: withoutLocks() }),
+  },
+  {
+    breaks: 'marks nothing as completed with a commit',
+    caughtBy: 'a transaction settles with its commit',
+    change: (store) => ({ ...store, transactions: withoutLocks() }),
   },
 ]
