@@ -23,6 +23,8 @@ import type {
 export const LONG_MS = 60_000
 /** So short that a check can wait for it. */
 export const SHORT_MS = 150
+/** Further apart are no two clocks that both tell epoch milliseconds. */
+export const CLOCKS_APART_MS = 600_000
 /** More rows than any check makes. */
 export const ALL = 10_000
 /** The row that messages are at home in where a check does not care. */

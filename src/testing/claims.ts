@@ -6,6 +6,7 @@ import {
   acquire,
   ask,
   assertNear,
+  CLOCKS_APART_MS,
   claimOf,
   claimOnce,
   complete,
@@ -18,8 +19,6 @@ import {
 } from './asking.ts'
 import { untilStale } from './waiting.ts'
 import type { Check } from './world.ts'
-
-const CLOCKS_APART_MS = 600_000
 
 export const claimChecks: readonly Check[] = [
   {

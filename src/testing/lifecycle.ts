@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict'
 import { type Store, StoreError } from '../store/store.ts'
 import { acquire, ask, claimOf, complete, LONG_MS, look, part, settle } from './asking.ts'
+import { assertClosed } from './waiting.ts'
 import type { Check } from './world.ts'
 
 const HANDLES = 8
-const HANG_MS = 15_000
 
 export const lifecycleChecks: readonly Check[] = [
   {
@@ -99,7 +99,7 @@ async function openedAgain(first: Store, second: Store, open: () => Promise<Stor
 async function callsAfterClose(store: Store): Promise<void> {
   const lease = await acquire(store, part(['A'], ['m']))
   await store.close()
-  const calls = {
+  await assertClosed({
     claim: () => ask(store, part(['B'])),
     look: () => look(store, ['m']),
     renew: () => store.renew([{ owner: lease.owner, rows: lease.rows, staleAfterMs: LONG_MS }]),
@@ -109,13 +109,5 @@ async function callsAfterClose(store: Store): Promise<void> {
     messages: () => store.messages({ limit: 10 }),
     stats: () => store.stats(),
     cleanup: () => store.cleanup({ abandonedAfterMs: 0, limit: 10 }),
-  }
-  for (const [name, call] of Object.entries(calls)) {
-    const answer = await Promise.race([call().catch((error: unknown) => error), hang()])
-    assert.ok(answer instanceof StoreError, `${name} after close: ${answer}`)
-  }
-}
-
-async function hang(): Promise<string> {
-  return new Promise((resolve) => setTimeout(resolve, HANG_MS, 'hangs').unref())
+  })
 }

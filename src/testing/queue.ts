@@ -1,9 +1,22 @@
 /** The durable queue: what is stored is handled, in order, and by one at a time. For stores that have one. */
 import assert from 'node:assert/strict'
 import type { Store } from '../store/store.ts'
-import { ALL, acquire, ask, complete, LONG_MS, message, messageOf, only, part, SHORT_MS, settle } from './asking.ts'
+import {
+  ALL,
+  acquire,
+  ask,
+  CLOCKS_APART_MS,
+  complete,
+  LONG_MS,
+  message,
+  messageOf,
+  only,
+  part,
+  SHORT_MS,
+  settle,
+} from './asking.ts'
 import { arrivalOf, enqueue, finish, handleAll, keysOf, queueOf, requeue, rowIn, take } from './queueing.ts'
-import { until, untilStale } from './waiting.ts'
+import { assertClosed, until, untilStale } from './waiting.ts'
 import type { Check } from './world.ts'
 
 export const queueChecks: readonly Check[] = [
@@ -51,6 +64,18 @@ export const queueChecks: readonly Check[] = [
       assert.deepEqual((await rowIn(store, 'S')).messageKeys, ['m1', 'm2'])
       assert.equal(await finish(store, taken, { next: 'go-on' }), 'settled')
       assert.deepEqual(await handleAll(store), ['m3'])
+    },
+  },
+  {
+    promise: 'no more sessions are taken than were asked for, each with a token above the one that was told',
+    run: async ({ open }) => {
+      const store = await open()
+      const tokenAbove = (await acquire(store, part(['clock']))).token + 10 ** 12
+      for (const key of ['S', 'T', 'U']) await enqueue(store, arrivalOf(key, [`of ${key}`]))
+      const taken = await take(store, 2, { tokenAbove })
+      assert.equal(taken.length, 2)
+      assert.ok(taken.every(({ fencingToken }) => fencingToken > tokenAbove))
+      assert.equal((await take(store, 2)).length, 1)
     },
   },
   {
@@ -174,10 +199,29 @@ export const queueChecks: readonly Check[] = [
     },
   },
   {
+    promise: 'calls of the queue after close reject with a StoreError; none hangs',
+    run: async ({ open }) => callsAfterClose(await open()),
+  },
+  {
     promise: 'a source’s position moves only from where it was read, together with what was read',
     run: async ({ open }) => positions(await open(), await open()),
   },
 ]
+
+async function callsAfterClose(store: Store): Promise<void> {
+  const queue = queueOf(store)
+  await store.close()
+  await assertClosed({
+    enqueue: () => queue.enqueue([arrivalOf('S', ['m1'])]),
+    take: () => take(store),
+    haveMore: () => queue.haveMore(['S']),
+    requeue: () => requeue(store, 'm1', 'dead'),
+    discard: () => queue.discard(['m1'], LONG_MS),
+    depth: () => queue.depth(),
+    position: () => queue.position('orders'),
+    enqueueFrom: () => queue.enqueueFrom('orders', null, '10', arrivalOf('S', ['m2'])),
+  })
+}
 
 async function takenOnce(store: Store, other: Store): Promise<void> {
   assert.deepEqual(await take(store), [])
@@ -188,6 +232,7 @@ async function takenOnce(store: Store, other: Store): Promise<void> {
   const stored = only(taken.messages)
   assert.deepEqual([stored.key, stored.provider, stored.device, stored.id], ['m1', 'test', 'device', 'id'])
   assert.equal(Buffer.from(stored.payload).toString(), '\0m1')
+  assert.ok(Math.abs(Date.now() - stored.receivedAt) < CLOCKS_APART_MS, `no epoch time in ms: ${stored.receivedAt}`)
   assert.deepEqual([taken.attempt, taken.takeover], [1, null])
   const held = await rowIn(other, 'S')
   assert.deepEqual([held.owner, held.nodeId, held.fencingToken], [taken.claim.owner, 'node-1', taken.fencingToken])
@@ -241,6 +286,8 @@ async function gathered(store: Store): Promise<void> {
   await enqueue(store, arrivalOf('S', ['m3'], gather))
   assert.equal(await finish(store, taken, { next: 'go-on' }), 'settled')
   assert.deepEqual(await handleAll(store), ['m3'])
+  await enqueue(store, arrivalOf('S', ['m4'], { quietMs: 1, mostMs: LONG_MS }))
+  await until('the session is due, as nothing more has come', async () => (await take(store))[0])
 }
 
 async function positions(store: Store, other: Store): Promise<void> {

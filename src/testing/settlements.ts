@@ -40,14 +40,15 @@ export const settleChecks: readonly Check[] = [
     },
   },
   {
-    promise: 'a settlement tells of those leases, and only of those, for which somebody else waits',
+    promise: 'a settlement tells of those leases, and only of those, for any row of which somebody else waits',
     run: async ({ open }) => {
       const [first, second] = [await open(), await open()]
-      const leases = await Promise.all(['A', 'B', 'C'].map((key) => acquire(first, part([key], [`m${key}`]))))
-      assert.equal((await ask(second, part(['B'], ['other']))).outcome, 'held')
+      const keys = ['A', 'B', 'C', 'D']
+      const leases = await Promise.all(keys.map((key) => acquire(first, part([key, `${key}2`], [`m${key}`]))))
+      for (const key of ['B', 'C2']) assert.equal((await ask(second, part([key], ['other']))).outcome, 'held')
       const verdicts = await first.settle(leases.map((lease) => settlementOf(lease)))
-      assert.deepEqual(verdicts, ['settled', 'contended', 'settled'])
-      for (const key of ['A', 'B', 'C']) assert.equal((await look(second, [`m${key}`], key)).length, 1)
+      assert.deepEqual(verdicts, ['settled', 'contended', 'contended', 'settled'])
+      for (const key of keys) assert.equal((await look(second, [`m${key}`], key)).length, 1)
       assert.deepEqual(await keysHeld(second), [])
     },
   },
@@ -65,19 +66,20 @@ export const settleChecks: readonly Check[] = [
     },
   },
   {
-    promise: 'a message that is to be remembered for less than the rest of its settlement is',
+    promise: 'a message that is to be remembered for less, or for more, than the rest of its settlement is',
     run: async ({ open }) => {
       const store = await open()
-      const lease = await acquire(store, part(['A'], ['brief', 'long']))
-      const messages = lease.messages.map((message) =>
-        message.key === 'brief' ? { ...message, retentionMs: 1 } : message,
-      )
-      assert.equal(await settle(store, { ...lease, messages }), 'settled')
-      await untilForgotten(store, 'brief')
-      assert.deepEqual(
-        (await look(store, ['brief', 'long'])).map(({ key }) => key),
-        ['long'],
-      )
+      for (const [name, own, others] of [
+        ['brief', 1, LONG_MS],
+        ['long', LONG_MS, 1],
+      ] as const) {
+        const lease = await acquire(store, part(['A'], [name, `beside ${name}`]))
+        const messages = lease.messages.map((one) => (one.key === name ? { ...one, retentionMs: own } : one))
+        assert.equal(await settle(store, { ...lease, messages }, { retentionMs: others }), 'settled')
+      }
+      for (const key of ['brief', 'beside long']) await untilForgotten(store, key)
+      const left = await look(store, ['brief', 'beside brief', 'long', 'beside long'])
+      assert.deepEqual(left.map(({ key }) => key).sort(), ['beside brief', 'long'])
     },
   },
   {

@@ -39,13 +39,18 @@ export const takeoverChecks: readonly Check[] = [
     },
   },
   {
-    promise: 'the token is larger than the largest that the node has seen',
+    promise: 'the token is larger than the largest that the node has seen, of a row that is taken over too',
     run: async ({ open }) => {
       const store = await open()
-      const seen = (await acquire(store, part(['A']))).token + 10 ** 12
-      const { token } = await acquire(store, part(['B']), { tokenAbove: seen })
-      assert.ok(token > seen)
-      assert.equal((await rowOf(store, 'B')).fencingToken, token)
+      await acquire(store, part(['stale']), { staleAfterMs: 1 })
+      await untilStale(store, 'stale')
+      let seen = (await acquire(store, part(['A']))).token
+      for (const key of ['B', 'stale']) {
+        seen += 10 ** 12
+        const { token } = await acquire(store, part([key]), { tokenAbove: seen })
+        assert.ok(token > seen)
+        assert.equal((await rowOf(store, key)).fencingToken, token)
+      }
     },
   },
   {

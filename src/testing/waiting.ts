@@ -7,6 +7,7 @@ import { acquire, look, part, rowOf, settle } from './asking.ts'
 
 const PATIENCE_MS = 10_000
 const POLL_MS = 5
+const HANG_MS = 15_000
 
 /** Asks again and again until the answer is no longer undefined or false; fails after 10 s, saying what never came. */
 export async function until<T>(what: string, probe: () => Promise<T | undefined | false>): Promise<T> {
@@ -40,6 +41,18 @@ export async function untilClockPasses(store: Store, moment: number): Promise<vo
     await settle(store, probe, { outcome: 'released' })
     return lockedAt > moment
   })
+}
+
+/** Each of these calls, of a store that was closed, rejects with a {@link StoreError}, and in time. */
+export async function assertClosed(calls: Readonly<Record<string, () => Promise<unknown>>>): Promise<void> {
+  for (const [name, call] of Object.entries(calls)) {
+    const answer = await Promise.race([call().catch((error: unknown) => error), hang()])
+    assert.ok(answer instanceof StoreError, `${name} after close: ${answer}`)
+  }
+}
+
+async function hang(): Promise<string> {
+  return new Promise((resolve) => setTimeout(resolve, HANG_MS, 'hangs').unref())
 }
 
 /** The same store, whose calls are repeated after a conflict, under the same owners, as the engine repeats them. */

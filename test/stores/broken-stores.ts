@@ -1,6 +1,6 @@
 /** Ways to break a store that take more than a line. */
 import { memoryStore } from '../../src/store/memory.ts'
-import type { Claim, ClaimVerdict, PartVerdict, Settlement, Store } from '../../src/store/store.ts'
+import type { Claim, ClaimVerdict, PartVerdict, Settlement, SettlementVerdict, Store } from '../../src/store/store.ts'
 import type { StoreTransaction, Transactions } from '../../src/store/transactions.ts'
 
 export async function claimEach(
@@ -33,6 +33,16 @@ export async function settleRowByRow(store: Store, items: readonly Settlement[])
     for (const row of item.rows) await store.settle([{ ...item, rows: [row], outcome: 'released' }])
   }
   return verdicts
+}
+
+export async function settleTellingOfFirst(store: Store, items: readonly Settlement[]): Promise<SettlementVerdict[]> {
+  const contended = new Set(
+    (await store.sessions({ limit: 10_000 })).flatMap((row) => (row.contended ? [row.key] : [])),
+  )
+  const verdicts = await store.settle(items)
+  return verdicts.map((verdict, index) =>
+    verdict === 'contended' && !contended.has(items[index]?.rows[0]?.key ?? '') ? 'settled' : verdict,
+  )
 }
 
 /** Shows each token as its distance to the largest integer. */

@@ -1,9 +1,10 @@
-import type { Store } from '../../src/store/store.ts'
+import type { Claim, Store } from '../../src/store/store.ts'
 import {
   claimEach,
   claimStaleRowsTwice,
   forgetting,
   settleRowByRow,
+  settleTellingOfFirst,
   withEarlyLook,
   withKeys,
   withoutLocks,
@@ -247,5 +248,39 @@ export const MUTANTS: readonly Mutant[] = [
     breaks: 'marks nothing as completed with a commit',
     caughtBy: 'a transaction settles with its commit',
     change: (store) => ({ ...store, transactions: withoutLocks() }),
+  },
+  {
+    breaks: 'forgets the tokens of a takeover that asks for a larger one',
+    caughtBy: 'of a row that is taken over too',
+    change: (store) => ({
+      ...store,
+      async claim(claims) {
+        const found = new Set((await store.sessions({ stale: true, limit: 10_000 })).map(({ key }) => key))
+        const isFound = ({ parts }: Claim) => parts.some(({ rows }) => rows.some(({ key }) => found.has(key)))
+        return store.claim(claims.map((claim) => (isFound(claim) ? { ...claim, tokenAbove: 0 } : claim)))
+      },
+    }),
+  },
+  {
+    breaks: 'tells of those who wait for the first row only',
+    caughtBy: 'for any row of which somebody else waits',
+    change: (store) => ({ ...store, settle: (items) => settleTellingOfFirst(store, items) }),
+  },
+  {
+    breaks: 'remembers no message for longer than its settlement says',
+    caughtBy: 'for less, or for more',
+    change: (store) => ({
+      ...store,
+      settle: (items) =>
+        store.settle(
+          items.map((item) => ({
+            ...item,
+            messages: item.messages.map((message) => ({
+              ...message,
+              retentionMs: Math.min(message.retentionMs ?? item.retentionMs, item.retentionMs),
+            })),
+          })),
+        ),
+    }),
   },
 ]

@@ -96,6 +96,53 @@ export const QUEUE_MUTANTS: readonly Mutant[] = [
     caughtBy: 'queued messages and their sessions are compared as bytes',
     change: (store) => withMessages(store, (one) => ({ ...one, row: { ...one.row, key: one.row.key.trimEnd() } })),
   },
+  {
+    breaks: 'takes more sessions than asked for',
+    caughtBy: 'no more sessions are taken than were asked for',
+    change: (store) =>
+      withQueue(store, ({ take }) => ({
+        take: (wanted) => take({ ...wanted, owners: [...wanted.owners, `${wanted.owners[0]} again`] }),
+      })),
+  },
+  {
+    breaks: 'forgets that a larger token was asked for when sessions are taken',
+    caughtBy: 'each with a token above the one that was told',
+    change: (store) => withQueue(store, ({ take }) => ({ take: (wanted) => take({ ...wanted, tokenAbove: 0 }) })),
+  },
+  {
+    breaks: 'waits as long as it may for more to come',
+    caughtBy: 'when nothing more has come for a while',
+    change: (store) =>
+      withQueue(store, ({ enqueue }) => ({
+        enqueue: (arrivals) =>
+          enqueue(
+            arrivals.map(({ gather, ...rest }) => ({
+              ...rest,
+              gather: gather && { ...gather, quietMs: gather.mostMs },
+            })),
+          ),
+      })),
+  },
+  {
+    breaks: 'does not tell when a message was received',
+    caughtBy: 'is taken with all that was stored of it',
+    change: (store) =>
+      withQueue(store, ({ take }) => ({
+        take: async (wanted) =>
+          (await take(wanted)).map((taken) => ({
+            ...taken,
+            messages: taken.messages.map((message) => ({ ...message, receivedAt: 0 })),
+          })),
+      })),
+  },
+  {
+    breaks: 'rejects with an error of its own when it is closed',
+    caughtBy: 'calls of the queue after close',
+    change: (store) =>
+      withQueue(store, ({ haveMore }) => ({
+        haveMore: (keys) => haveMore(keys).catch((error: Error) => Promise.reject(new Error(error.message))),
+      })),
+  },
 ]
 
 /** Stores messages that were changed on their way. */
