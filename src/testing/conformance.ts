@@ -76,12 +76,12 @@ export function storeConformance(options: ConformanceOptions): void {
 const TIMEOUT_MS = 10_000
 
 async function runCheck(check: Check, options: ConformanceOptions, seed: number): Promise<void> {
-  const opened: Store[] = []
+  const opened: Promise<Store>[] = []
   const settings = { tablePrefix: `t${randomBytes(6).toString('hex')}_`, timeoutMs: TIMEOUT_MS }
-  const openUnprepared = async () => {
-    const store = await options.openStore(settings)
-    opened.push(store)
-    return store
+  const openUnprepared = () => {
+    const opening = options.openStore(settings)
+    opened.push(opening)
+    return opening
   }
   const open = async () => {
     const store = await openUnprepared()
@@ -89,12 +89,22 @@ async function runCheck(check: Check, options: ConformanceOptions, seed: number)
     return patient(store)
   }
   const world: World = { open, openUnprepared, random: seededRandom(seed) }
+  const closeAll = () => Promise.allSettled(opened.map(async (opening) => (await opening).close()))
   try {
     await check.run(world)
   } catch (error) {
-    if (error instanceof Error) error.message += `\n(seed ${seed}; storeConformance takes it as the option "seed")`
-    throw error
-  } finally {
-    await Promise.all(opened.map((store) => store.close()))
+    await closeAll()
+    throw withSeed(error, seed)
   }
+  for (const closing of await closeAll()) if (closing.status === 'rejected') throw closing.reason
+}
+
+/** Some test runners show an error by its message, others by its stack. */
+function withSeed(error: unknown, seed: number): unknown {
+  if (!(error instanceof Error)) return error
+  const hint = `\n(seed ${seed}; storeConformance takes it as the option "seed")`
+  const stack = error.stack?.replace(error.message, () => error.message + hint)
+  error.message += hint
+  if (stack) error.stack = stack
+  return error
 }
