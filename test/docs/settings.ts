@@ -207,8 +207,7 @@ const text = await (await fetch((await serve(app)) + '/metrics')).text()
 equal(/^session_lock_claims_total\\{.*outcome="acquired".*\\} 1$/m.test(text), true)`,
   },
   'docs/stores.md › A store of your own': {
-    before: `import { test } from 'node:test'
-import { sqliteStore } from './node_modules/session-lock/dist/store/sqlite.js'
+    before: `import { sqliteStore } from './node_modules/session-lock/dist/store/sqlite.js'
 const openMyStore = (settings) => sqliteStore('sqlite:./mine.db', settings)`,
     // The tests that it registers run when the module is done; the exit code is theirs.
     after: 'keepRunning()',

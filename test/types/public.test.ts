@@ -14,6 +14,18 @@ import {
   withSessionLock,
 } from '../../src/index.ts'
 import { createRowClaims, type HandledRow } from '../../src/rows/rows.ts'
+import {
+  type Claim,
+  type ClaimVerdict,
+  MAX_KEY_BYTES,
+  type Queue,
+  type Renewal,
+  type Settlement,
+  type SettlementVerdict,
+  type Store,
+  type Take,
+  type Taken,
+} from '../../src/testing/index.ts'
 
 /** Compiled, never called. */
 function compiledOnly(_code: () => unknown): void {
@@ -114,4 +126,14 @@ test('the inbox hands over messages, rows their own type', () => {
     // @ts-expect-error the ids are numbers
     void rows.one('7')
   })
+})
+
+test('a store of one’s own is written with the types of the contract', () => {
+  compiledOnly((): Pick<Store, 'claim' | 'settle' | 'renew'> & { readonly queue: Pick<Queue, 'take'> } => ({
+    claim: async (claims: readonly Claim[]): Promise<ClaimVerdict[]> => claims.map(() => []),
+    settle: async (items: readonly Settlement[]): Promise<SettlementVerdict[]> => items.map(() => 'lost'),
+    renew: async (renewals: readonly Renewal[]) => renewals.map(({ rows }) => rows.map(() => false)),
+    queue: { take: async (_wanted: Take): Promise<Taken[]> => [] },
+  }))
+  expectTypeOf(MAX_KEY_BYTES).toBeNumber()
 })
