@@ -3,7 +3,7 @@
  * framework, over its {@link Exchange}.
  */
 import type { Delivery, DeliveryOutcome, Hold } from '../engine/delivery.ts'
-import { KeyError } from '../engine/errors.ts'
+import { KeyError, OptionsError } from '../engine/errors.ts'
 import { createLock, type SessionLock } from '../engine/lock.ts'
 import type { SessionLockOptions } from '../engine/options.ts'
 import { trackHandlers } from '../engine/running.ts'
@@ -42,6 +42,12 @@ export function lockFor(lockOrOptions: ClaimingLock | SessionLockOptions | undef
 /** Also asked of what is neither a lock nor options; the check of the options then says what is wrong. */
 function isLock(given: unknown): given is ClaimingLock {
   return typeof given === 'object' && given !== null && 'claim' in given
+}
+
+/** @throws OptionsError where something else stands in the place of the lock, or of what is wrapped. */
+export function requireWrapped(lock: unknown, name: 'handler' | 'listener', wrapped: unknown): void {
+  if (!isLock(lock)) throw new OptionsError('lock', 'takes a lock: createSessionLock({ … })')
+  if (typeof wrapped !== 'function') throw new OptionsError(name, 'takes a function')
 }
 
 /** Puts the lock on its middleware. Whoever takes it from there may claim with it, within a handler too. */

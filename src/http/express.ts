@@ -6,7 +6,15 @@ import type { Request as ExpressRequest, Response as ExpressResponse, NextFuncti
 import type { SessionLock } from '../engine/lock.ts'
 import type { SessionLockOptions } from '../engine/options.ts'
 import { createBodyReader } from './body.ts'
-import { type Claimed, type ClaimingLock, createClaimer, isClaimable, lockFor, withLock } from './claim.ts'
+import {
+  type Claimed,
+  type ClaimingLock,
+  createClaimer,
+  isClaimable,
+  lockFor,
+  requireWrapped,
+  withLock,
+} from './claim.ts'
 import type { RequestLock } from './exchange.ts'
 import type { HandlerRun } from './finish.ts'
 import { type NextLike, NodeExchange, type RequestLike } from './node-exchange.ts'
@@ -67,6 +75,7 @@ export function sessionLock(lockOrOptions?: ClaimingLock | SessionLockOptions): 
  * Wraps one handler. Its messages are settled when its promise has settled and the response has ended;
  * a throw fails them and goes on to Express's error handlers.
  *
+ * @throws OptionsError where it is given something else than a lock and a function
  * @example
  * app.post('/webhook', withSessionLock(lock, async (req, res) => { await reply(req.body); res.sendStatus(200) }))
  */
@@ -78,6 +87,7 @@ export function withSessionLock<
   lock: ClaimingLock,
   handler: (request: Request, response: Response, next: Next) => unknown,
 ): (request: Request, response: Response, next: Next) => void {
+  requireWrapped(lock, 'handler', handler)
   const claim = createNodeClaimer(lock)
   return (request, response, next) => {
     const handle = (run: HandlerRun | undefined): void => {

@@ -1,5 +1,5 @@
 /** Handlers that take a `Request` and return a `Response`: Next.js route handlers, Bun, Deno, workers. */
-import { type ClaimingLock, createClaimer, isClaimable } from './claim.ts'
+import { type ClaimingLock, createClaimer, isClaimable, requireWrapped } from './claim.ts'
 import type { RequestLock } from './exchange.ts'
 import { fetchExchange } from './fetch-exchange.ts'
 import { runOf } from './shown.ts'
@@ -22,6 +22,7 @@ export interface FetchLock extends RequestLock {
  * and every `waitUntil` has settled. The request can be read as if nobody had. The hooks answer by returning
  * a `Response`. A second argument, as Next.js gives one, is handed on, as a copy of its own fields.
  *
+ * @throws OptionsError where it is given something else than a lock and a function
  * @example
  * export const POST = withSessionLock(lock, async (request, { sessionLock }) => {
  *   await reply(sessionLock?.body ?? (await request.json()))
@@ -32,6 +33,7 @@ export function withSessionLock<Context extends object = object>(
   lock: ClaimingLock,
   handler: (request: Request, context: Context & FetchContext) => Response | Promise<Response>,
 ): (request: Request, context?: Context) => Promise<Response> {
+  requireWrapped(lock, 'handler', handler)
   const claim = createClaimer(lock)
   return async (request, context) => {
     const given = { ...context } as Context

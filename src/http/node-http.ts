@@ -1,6 +1,6 @@
 /** Request listeners of plain `node:http`, without a framework. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { ClaimingLock } from './claim.ts'
+import { type ClaimingLock, requireWrapped } from './claim.ts'
 import { withSessionLock } from './express.ts'
 import type { RequestLike } from './node-exchange.ts'
 
@@ -13,6 +13,7 @@ export type { RequestLike } from './node-exchange.ts'
  * ended. JSON and form bodies are read before, and stand in `request.body`; a throw is logged, and answered
  * with 500 where nothing has been answered.
  *
+ * @throws OptionsError where it is given something else than a lock and a function
  * @example
  * createServer(protect(lock, async (request, response) => { await reply(request.body); response.end() }))
  */
@@ -20,6 +21,7 @@ export function protect(
   lock: ClaimingLock,
   listener: (request: RequestLike, response: ServerResponse) => unknown,
 ): (request: IncomingMessage, response: ServerResponse) => void {
+  requireWrapped(lock, 'listener', listener)
   const handle = withSessionLock<RequestLike, ServerResponse, (error?: unknown) => void>(lock, (request, response) =>
     listener(request, response),
   )

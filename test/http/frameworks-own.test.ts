@@ -3,10 +3,14 @@ import Fastify, { type FastifyReply } from 'fastify'
 import { Hono } from 'hono'
 import Koa from 'koa'
 import { afterEach, describe, expect, it } from 'vitest'
+import { OptionsError } from '../../src/engine/errors.ts'
 import { createSessionLock } from '../../src/engine/lock.ts'
+import { withSessionLock } from '../../src/http/express.ts'
 import { sessionLock as fastifyLock } from '../../src/http/fastify.ts'
+import { withSessionLock as withFetchLock } from '../../src/http/fetch.ts'
 import { sessionLock as honoLock } from '../../src/http/hono.ts'
 import { type KoaContextLike, sessionLock as koaLock } from '../../src/http/koa.ts'
+import { protect } from '../../src/http/node-http.ts'
 import { gate, holdOf, lockThat, lockThatGives, post, postAndLeave, whatsapp } from './bot.ts'
 import { ask, serve, silent } from './frameworks.ts'
 
@@ -177,4 +181,24 @@ describe('Hono', () => {
     const { headers } = await app.request(ask(whatsapp('ada')))
     expect([headers.get('x-before'), headers.get('x-after')]).toEqual(['kept', 'kept'])
   })
+})
+
+describe('what wraps a handler', () => {
+  it.each([
+    ['withSessionLock of Express', 'handler', withSessionLock],
+    ['withSessionLock of fetch', 'handler', withFetchLock],
+    ['protect of node:http', 'listener', protect],
+  ] as ReadonlyArray<[string, string, (lock: unknown, wrapped?: unknown) => unknown]>)(
+    '%s refuses whatever is no lock, and no function',
+    (_, wrapped, wrap) => {
+      const [lock, handler] = [realLock(), () => undefined]
+      for (const notLock of [{ store: 'memory:' }, handler, undefined]) {
+        expect(() => wrap(notLock, handler)).toThrow(/option "lock" takes a lock: createSessionLock/)
+        expect(() => wrap(notLock, lock)).toThrow(OptionsError)
+      }
+      for (const notHandler of [undefined, { store: 'memory:' }]) {
+        expect(() => wrap(lock, notHandler)).toThrow(new RegExp(`option "${wrapped}" takes a function`))
+      }
+    },
+  )
 })
