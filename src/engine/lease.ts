@@ -27,8 +27,8 @@ export interface Lease<Tx = TransactionClient | undefined> {
    * savepoint of your own does no harm. With the strategy `lease`: undefined.
    *
    * @example
-   * const tx = req.sessionLock.leases[0].tx
-   * await tx.query('UPDATE accounts SET balance = balance + 1 WHERE id = ?', [id])
+   * const tx = req.sessionLock?.leases[0]?.tx // undefined where the request is no delivery
+   * await tx?.query('UPDATE accounts SET balance = balance + 1 WHERE id = ?', [id])
    */
   readonly tx: Tx
   /** Aborts when the lease is lost; `signal.reason` is a {@link LeaseLostError}. */

@@ -31,13 +31,12 @@ ${ONCE}`,
   'README.md › Use': {
     before: `import { createSessionLock, keepRawBody, sessionLock, whatsappHandshake, withSessionLock } from 'session-lock'
 ${APP}
-const lock = createSessionLock({ store: 'memory:', logger: false })
 process.env.VERIFY_TOKEN = 'token'`,
     after: `const query = '?hub.mode=subscribe&hub.verify_token=token&hub.challenge=7'
 equal(await (await fetch((await serve(app)) + '/webhook' + query)).text(), '7')`,
   },
   'README.md › Use 2': {
-    before: `import { createSessionLock } from 'session-lock'
+    before: `${LOCK}
 const [messageId, prospect, device] = [randomUUID(), 'anna', 'bot']
 let reports = 0
 const reply = async () => 'hello'
