@@ -201,7 +201,7 @@ export function createLock(options: SessionLockOptions, port: Port = nodePort): 
   return lock
 }
 
-const engines = new WeakMap<SessionLock, Engine>()
+const engines = new WeakMap<object, Engine>()
 
 /** What is behind a lock; undefined for what was made elsewhere. */
 export function engineOf(lock: SessionLock): Engine | undefined {
@@ -209,7 +209,7 @@ export function engineOf(lock: SessionLock): Engine | undefined {
 }
 
 /** What is behind a lock. Throws an {@link OptionsError} for what was made elsewhere. */
-export function requireEngine(lock: SessionLock): Engine {
+export function requireEngine<Tx>(lock: SessionLock<Tx>): Engine {
   const engine = engines.get(lock)
   if (engine) return engine
   throw new OptionsError('lock', 'takes a lock made by createSessionLock()')

@@ -7,7 +7,7 @@ import type { Port } from '../engine/port.ts'
 import type { MessageKind } from '../providers/provider.ts'
 import type { Arrival, QueuedMessage, Taken, TakenMessage } from '../store/queue.ts'
 import type { RowWanted } from '../store/store.ts'
-import type { InboxMessage, ResolvedInboxOptions } from './options.ts'
+import type { InboxMessage, InboxMessages, ResolvedInboxOptions } from './options.ts'
 
 /** What of a message is stored beside its keys. */
 interface Envelope {
@@ -67,14 +67,15 @@ function planOne(delivery: Delivery, message: DeliveryMessage, port: Port): Plan
 }
 
 /** The messages of a session as the handler gets them. */
-export async function inboxMessages(taken: Taken, { decrypt }: Storing): Promise<InboxMessage[]> {
-  return Promise.all(
+export async function inboxMessages(taken: Taken, { decrypt }: Storing): Promise<InboxMessages> {
+  const messages = await Promise.all(
     taken.messages.map(async (message, index): Promise<InboxMessage> => {
       const { id, provider, device, receivedAt } = message
       const { kind, prospect, payload } = await openEnvelope(message.payload, decrypt)
       return { id, provider, prospect, device, kind, receivedAt, attempt: index === 0 ? taken.attempt : 1, payload }
     }),
   )
+  return messages as [InboxMessage, ...InboxMessage[]]
 }
 
 /** What was stored of a message. */

@@ -9,6 +9,7 @@ import { planDelivery } from '../engine/plan.ts'
 import { found, requeued } from '../engine/steering.ts'
 import type { Arrival, QueueDepth } from '../store/queue.ts'
 import type { MessageRow } from '../store/store.ts'
+import type { TransactionClient } from '../store/transactions.ts'
 import { arrivalOf } from './arrivals.ts'
 import { type InboxOptions, resolveInboxOptions } from './options.ts'
 import { type Page, type Poller, type PollOptions, startPoller } from './poller.ts'
@@ -16,8 +17,7 @@ import { type Accepted, createInboxMiddleware, type InboxMiddleware } from './re
 import { createWorker } from './worker.ts'
 
 /**
- * Which completed messages are to be handled again: those that fit all that is given. Times are epoch milliseconds.
- * Without `ids` the latest 10 000 completed messages are looked through.
+ * Which completed messages are to be handled again: those that fit all that is given. Times are epoch milliseconds. Without `ids` the latest 10 000 completed messages are looked through.
  */
 export interface ReplayFilter {
   readonly ids?: readonly string[] | undefined
@@ -85,7 +85,7 @@ const MOST_ROWS = 10_000
  * app.post('/webhook', inbox.receive())
  * await inbox.start()
  */
-export function createInbox(options: InboxOptions): Inbox {
+export function createInbox<Tx = TransactionClient | undefined>(options: InboxOptions<Tx>): Inbox {
   const resolved = resolveInboxOptions(options)
   const { lock } = options
   const engine = requireEngine(lock)

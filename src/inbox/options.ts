@@ -3,6 +3,7 @@ import { OptionsError } from '../engine/errors.ts'
 import type { Lease } from '../engine/lease.ts'
 import type { SessionLock } from '../engine/lock.ts'
 import type { MessageKind } from '../providers/provider.ts'
+import type { TransactionClient } from '../store/transactions.ts'
 
 /** A message as the handler gets it. */
 export interface InboxMessage {
@@ -19,16 +20,19 @@ export interface InboxMessage {
   readonly payload: unknown
 }
 
+/** What a handler gets in one call: never none. */
+export type InboxMessages = readonly [InboxMessage, ...InboxMessage[]]
+
 /**
  * Handles the first message of a session, or, when gathering, several in the order of their arrival. What it throws
- * makes them come again, or die after `maxAttempts`.
+ * makes them come again, or die after `maxAttempts`. `Tx`: what the lock's leases have as `lease.tx`.
  */
-export type InboxHandler = (messages: readonly InboxMessage[], lease: Lease) => unknown
+export type InboxHandler<Tx = TransactionClient | undefined> = (messages: InboxMessages, lease: Lease<Tx>) => unknown
 
-export interface InboxOptions {
+export interface InboxOptions<Tx = TransactionClient | undefined> {
   /** The lock whose store keeps the messages: SQLite, MySQL, MariaDB or Postgres. */
-  readonly lock: SessionLock
-  readonly handler: InboxHandler
+  readonly lock: SessionLock<Tx>
+  readonly handler: InboxHandler<Tx>
   /** How many sessions this process handles at once. Default 10. */
   readonly concurrency?: number | undefined
   /** How often a message is begun before it is dead. Default 8. */
@@ -128,7 +132,7 @@ const CHECKS: Readonly<Record<keyof InboxOptions, Check>> = {
 const REQUIRED = ['lock', 'handler'] as const
 
 /** Checks the options and fills in the defaults; throws an {@link OptionsError} that names the first wrong one. */
-export function resolveInboxOptions(options: InboxOptions): ResolvedInboxOptions {
+export function resolveInboxOptions<Tx>(options: InboxOptions<Tx>): ResolvedInboxOptions {
   if (typeof options !== 'object' || options === null)
     throw new OptionsError('options', 'of createInbox() must be an object')
   for (const [name, value] of Object.entries(options)) {
@@ -147,7 +151,8 @@ export function resolveInboxOptions(options: InboxOptions): ResolvedInboxOptions
     throw new OptionsError('onNewer', '"abort" needs gatherMs: without it no call has more than one message')
   }
   return {
-    handler: options.handler,
+    // The leases that it will get are this lock's.
+    handler: options.handler as InboxHandler,
     concurrency: options.concurrency ?? 10,
     maxAttempts: options.maxAttempts ?? 8,
     backoff: { firstMs: retryAfterMs, mostMs: Math.max(retryAfterMs, options.retryMostMs ?? 300_000) },

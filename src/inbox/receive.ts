@@ -2,9 +2,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Delivery } from '../engine/delivery.ts'
 import { ClosedError } from '../engine/errors.ts'
-import type { SessionLock } from '../engine/lock.ts'
 import { createBodyReader } from '../http/body.ts'
-import { isClaimable } from '../http/claim.ts'
+import { type ClaimingLock, isClaimable } from '../http/claim.ts'
 import { type Answer, duplicateAnswer, handshakeAnswer, queuedAnswer, refuse, refuseError } from '../http/decision.ts'
 import type { Exchange } from '../http/exchange.ts'
 import { type NextLike, NodeExchange, type RequestLike } from '../http/node-exchange.ts'
@@ -20,7 +19,7 @@ export type Accept = (delivery: Delivery, payloadOf: (position: number) => unkno
 /** Express's middleware, and that of whatever calls its middleware as it does. */
 export type InboxMiddleware = (request: RequestLike & IncomingMessage, response: ServerResponse, next: NextLike) => void
 
-export function createInboxMiddleware(lock: SessionLock, accept: Accept, maxInFlight: number): InboxMiddleware {
+export function createInboxMiddleware(lock: ClaimingLock, accept: Accept, maxInFlight: number): InboxMiddleware {
   const receive = createReceiver(lock.options, lock.log)
   const readBody = createBodyReader(lock.options.bodyLimitBytes)
   let inFlight = 0

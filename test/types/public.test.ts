@@ -1,7 +1,7 @@
 /** What an editor tells a bot's author. The assertions are the compiler's: `npm run types` fails where one does not hold. */
 import express, { type RequestHandler } from 'express'
 import { expectTypeOf, test } from 'vitest'
-import { createInbox, type InboxMessage } from '../../src/inbox/index.ts'
+import { createInbox, type InboxHandler, type InboxMessage } from '../../src/inbox/index.ts'
 import {
   createSessionLock,
   type Lease,
@@ -109,10 +109,16 @@ test('the inbox hands over messages, rows their own type', () => {
     createInbox({
       lock,
       handler(messages, lease) {
-        expectTypeOf(messages).toEqualTypeOf<readonly InboxMessage[]>()
-        expectTypeOf(lease).toExtend<Lease<TransactionClient | undefined>>()
+        expectTypeOf(messages).toEqualTypeOf<readonly [InboxMessage, ...InboxMessage[]]>()
+        expectTypeOf(lease).toEqualTypeOf<Lease<undefined>>()
       },
     })
+    createInbox({
+      lock: createSessionLock({ strategy: 'transaction' }),
+      handler: async ([message], lease) => lease.tx.query('INSERT INTO seen VALUES (?)', [message.id]),
+    })
+    const anyOf: InboxHandler = (messages: readonly InboxMessage[]) => messages.length
+    createInbox({ lock, handler: anyOf })
     const rows = createRowClaims({
       lock,
       name: 'notes',
