@@ -1,7 +1,7 @@
 /** The events a lock emits, and who listens. */
 import { EventEmitter } from 'node:events'
 import type { StoreErrorKind } from '../store/store.ts'
-import type { Loss } from './errors.ts'
+import { type Loss, OptionsError } from './errors.ts'
 import type { Blocker } from './in-the-way.ts'
 
 /** What every event about a claim says. Prospects and message ids are as they came, unmasked. */
@@ -51,6 +51,24 @@ export interface LockEvents {
 }
 
 export type EventName = keyof LockEvents
+
+const EVENT_NAMES: Readonly<Record<EventName, true>> = {
+  acquired: true,
+  duplicate: true,
+  busy: true,
+  takeover: true,
+  released: true,
+  failed: true,
+  lease_lost: true,
+  store_call: true,
+  store_error: true,
+}
+
+function requireEventName(name: EventName): EventName {
+  if (Object.hasOwn(EVENT_NAMES, name)) return name
+  throw new OptionsError(name, `is no event; there are: ${Object.keys(EVENT_NAMES).join(', ')}`)
+}
+
 export type Listener<Name extends EventName> = (event: LockEvents[Name]) => void
 
 /** Some listeners, by their events. */
@@ -84,8 +102,8 @@ export interface Events {
 export function createEvents(report: (error: unknown) => void): Events {
   const emitter = new EventEmitter()
   return {
-    on: (name, listener) => void emitter.on(name, listener),
-    off: (name, listener) => void emitter.off(name, listener),
+    on: (name, listener) => void emitter.on(requireEventName(name), listener),
+    off: (name, listener) => void emitter.off(requireEventName(name), listener),
     isHeard: (name) => emitter.listenerCount(name) > 0,
     emit(name, event) {
       for (const listener of emitter.listeners(name)) {

@@ -1,9 +1,27 @@
 /** Looking inside: who holds what, and what was handled. */
 import type { QueueDepth } from '../store/queue.ts'
-import type { About, MessageFilter, MessageRow, MessageStatus, SessionRow, Store, StoreStats } from '../store/store.ts'
+import {
+  type About,
+  MESSAGE_STATUSES,
+  type MessageFilter,
+  type MessageRow,
+  type MessageStatus,
+  type SessionRow,
+  type Store,
+  type StoreStats,
+} from '../store/store.ts'
 import type { Claims } from './claims.ts'
 import type { Engine } from './engine.ts'
 import { endOfSessionKey, partsOfKey } from './keys.ts'
+import {
+  aMoment,
+  isBoolean,
+  milliseconds,
+  type OptionCheck,
+  oneOf,
+  requireOptions,
+  wholeNumber,
+} from './option-checks.ts'
 import type { OutcomeCounts } from './report.ts'
 
 /** A session that is held now. Times are epoch milliseconds by the store's clock. */
@@ -33,6 +51,7 @@ export interface Inspection {
   /**
    * The sessions held now, the longest first. Those of a prospect, device or node are looked for among the first 10 000.
    *
+   * @throws OptionsError naming what is unknown or impossible in the filter; so does `messages`.
    * @example
    * for (const session of await lock.sessions()) console.log(session.prospect, session.nodeId, session.stale)
    */
@@ -83,9 +102,25 @@ export interface MessagesFilter {
 export const LOOKED_THROUGH = 10_000
 const MOST_FOUND = 1000
 
+const aText: OptionCheck = [(value) => typeof value === 'string', 'takes a string']
+const SESSIONS_CHECKS: Readonly<Record<keyof SessionsFilter, OptionCheck>> = {
+  stale: [isBoolean, 'takes true or false'],
+  prospect: aText,
+  device: aText,
+  nodeId: aText,
+  heldForMs: milliseconds(0),
+  limit: wholeNumber(0),
+}
+const MESSAGES_CHECKS: Readonly<Record<keyof MessagesFilter, OptionCheck>> = {
+  status: oneOf(...MESSAGE_STATUSES),
+  session: aText,
+  since: aMoment,
+  limit: wholeNumber(0),
+}
+
 export function createInspection(engine: Engine, claims: Claims): Inspection {
   async function sessions(filter: SessionsFilter = {}): Promise<SessionInfo[]> {
-    const { limit = 100, stale } = filter
+    const { limit = 100, stale } = requireOptions(filter, SESSIONS_CHECKS, 'filter')
     const store = await engine.store()
     const narrowed = [filter.prospect, filter.device, filter.nodeId, filter.heldForMs].some((one) => one !== undefined)
     const rows = await store.sessions({
@@ -100,7 +135,7 @@ export function createInspection(engine: Engine, claims: Claims): Inspection {
   }
 
   async function messages(filter: MessagesFilter = {}): Promise<MessageRow[]> {
-    const { status, limit = 100, session, since } = filter
+    const { status, limit = 100, session, since } = requireOptions(filter, MESSAGES_CHECKS, 'filter')
     const store = await engine.store()
     const atMost = session === undefined && since === undefined ? limit : LOOKED_THROUGH
     const about = session === undefined ? undefined : aboutOf(session)

@@ -10,6 +10,7 @@ import { KeyError, OptionsError } from './errors.ts'
 import type { EventName, Listener } from './events.ts'
 import { createInspection, type Inspection } from './inspection.ts'
 import type { Lease } from './lease.ts'
+import { isBoolean, isFunction, isRecord, milliseconds, type OptionCheck, requireOptions } from './option-checks.ts'
 import { type ResolvedOptions, resolveOptions, type SessionLockOptions } from './options.ts'
 import { deliveryOf, type RunKey } from './plan.ts'
 import { nodePort, type Port } from './port.ts'
@@ -46,7 +47,8 @@ export interface SessionLock<Tx = TransactionClient | undefined> extends Inspect
    *   `{ prospect, device }` or `{ session }`.
    * @throws what `work` throws, after the message is marked failed; why its transaction was not committed
    *   (strategy `transaction`), likewise; {@link KeyError} for ids of wrong type or size; {@link StoreError}
-   *   where the store cannot be reached; {@link ReentryError}; {@link ClosedError}.
+   *   where the store cannot be reached; {@link ReentryError}; {@link ClosedError}; {@link OptionsError} for no work
+   *   and for what is unknown or impossible in the options.
    * @example
    * const result = await lock.run({ messageId: 'm1', prospect: '4917', device: 'bot' }, async (lease) => {
    *   return answer(lease.signal)
@@ -66,6 +68,7 @@ export interface SessionLock<Tx = TransactionClient | undefined> extends Inspect
   counts(): OutcomeCounts & { readonly waiting: number; readonly holding: number }
   /** Opens the store and makes its tables now, rather than at the first claim. Rejects with a {@link StoreError}. */
   ready(): Promise<void>
+  /** @throws {@link OptionsError} where there is no such event; so does `off`. */
   on<Name extends EventName>(name: Name, listener: Listener<Name>): SessionLock
   off<Name extends EventName>(name: Name, listener: Listener<Name>): SessionLock
   /**
@@ -88,6 +91,13 @@ export interface WaitOptions {
    * is given back. It changes nothing for a handler that runs: what stops that is the signal of its lease.
    */
   readonly signal?: AbortSignal | undefined
+}
+
+const WAIT_CHECKS: Readonly<Record<keyof WaitOptions, OptionCheck>> = {
+  lockWaitMs: milliseconds(0),
+  answerWithinMs: milliseconds(0),
+  // A polyfill's is as good.
+  signal: [(value) => isRecord(value) && isBoolean(value['aborted']), 'takes the signal of an AbortController'],
 }
 
 /**
@@ -147,6 +157,8 @@ export function createLock(options: SessionLockOptions, port: Port = nodePort): 
     work: (lease: Lease) => Promise<Value> | Value,
     wait: WaitOptions = {},
   ): Promise<RunResult<Value>> {
+    if (!isFunction(work)) throw new OptionsError('work', 'takes a function (lease) => value')
+    requireOptions(wait, WAIT_CHECKS, 'wait')
     const outcome = await lock.claim(deliveryOf(key), wait)
     if (outcome.outcome === 'unkeyed') {
       throw new KeyError('key', 'names nothing: give messageId, or prospect (and device), or session')

@@ -1,9 +1,13 @@
 /** What each option takes. */
 import { isStoreUrl } from '../store/open.ts'
+import { OptionsError } from './errors.ts'
 import type { SessionLockOptions } from './options.ts'
 
-/** What each option takes: the check, and the words for it. */
-export const CHECKS: Readonly<Record<keyof SessionLockOptions, readonly [(value: unknown) => boolean, string]>> = {
+/** What an option takes: the check, and the words for it. */
+export type OptionCheck = readonly [(value: unknown) => boolean, string]
+
+/** What each option takes. */
+export const CHECKS: Readonly<Record<keyof SessionLockOptions, OptionCheck>> = {
   store: [
     isStoreSource,
     'takes a URL (memory:, sqlite:path, mysql://…, mariadb://…, postgres://…, redis://…), a client of your own, or a Store',
@@ -63,11 +67,11 @@ function isSecret(value: unknown): boolean {
   return one(value) || (isRecord(value) && Object.values(value).length > 0 && Object.values(value).every(one))
 }
 
-function isText(value: unknown): value is string {
+export function isText(value: unknown): value is string {
   return typeof value === 'string' && value !== ''
 }
 
-function isBoolean(value: unknown): boolean {
+export function isBoolean(value: unknown): boolean {
   return typeof value === 'boolean'
 }
 
@@ -75,7 +79,7 @@ function isOrigin(value: unknown): boolean {
   return typeof value === 'string' && URL.canParse(value) && new URL(value).origin === value
 }
 
-function isFunction(value: unknown): boolean {
+export function isFunction(value: unknown): boolean {
   return typeof value === 'function'
 }
 
@@ -90,18 +94,39 @@ function isLogger(value: unknown): boolean {
   )
 }
 
-function oneOf(...words: string[]): readonly [(value: unknown) => boolean, string] {
+/**
+ * Throws an {@link OptionsError} that names the first one that is unknown or impossible. Undefined is as good as absent.
+ *
+ * @param whole what they are together, for who gives no object
+ */
+export function requireOptions<Options extends object>(
+  options: Options,
+  checks: Readonly<Record<string, OptionCheck>>,
+  whole: string,
+): Options {
+  if (!isRecord(options)) throw new OptionsError(whole, 'must be an object')
+  for (const [name, value] of Object.entries(options)) {
+    const check = Object.hasOwn(checks, name) ? checks[name] : undefined
+    if (!check) throw new OptionsError(name, `is unknown; there are: ${Object.keys(checks).join(', ')}`)
+    if (value !== undefined && !check[0](value)) throw new OptionsError(name, check[1])
+  }
+  return options
+}
+
+export function oneOf(...words: string[]): OptionCheck {
   return [(value) => words.includes(value as string), `takes ${words.map((word) => `"${word}"`).join(' or ')}`]
 }
 
-function milliseconds(least: number): readonly [(value: unknown) => boolean, string] {
+export function milliseconds(least: number): OptionCheck {
   return [
     (value) => typeof value === 'number' && Number.isFinite(value) && value >= least,
     `takes milliseconds, a number of at least ${least}`,
   ]
 }
 
-function wholeNumber(least: number): readonly [(value: unknown) => boolean, string] {
+export const aMoment: OptionCheck = [Number.isFinite, 'takes a moment in epoch milliseconds: Date.now() or the like']
+
+export function wholeNumber(least: number): OptionCheck {
   return [
     (value) => Number.isSafeInteger(value) && (value as number) >= least,
     `takes a whole number of at least ${least}`,

@@ -2,6 +2,14 @@
 import { OptionsError } from '../engine/errors.ts'
 import type { Lease } from '../engine/lease.ts'
 import type { SessionLock } from '../engine/lock.ts'
+import {
+  isFunction,
+  milliseconds,
+  type OptionCheck,
+  oneOf,
+  requireOptions,
+  wholeNumber,
+} from '../engine/option-checks.ts'
 import type { MessageKind } from '../providers/provider.ts'
 import type { TransactionClient } from '../store/transactions.ts'
 
@@ -90,21 +98,9 @@ export interface ResolvedInboxOptions {
   readonly decrypt: InboxOptions['decrypt']
 }
 
-type Check = readonly [(value: unknown) => boolean, string]
+const aFunction: OptionCheck = [isFunction, 'takes a function']
 
-const isFunction = (value: unknown) => typeof value === 'function'
-const isNumber = (least: number) => (value: unknown) =>
-  typeof value === 'number' && Number.isFinite(value) && value >= least
-const isWhole = (least: number) => (value: unknown) => Number.isSafeInteger(value) && (value as number) >= least
-const milliseconds = (least: number): Check => [isNumber(least), `takes milliseconds, a number of at least ${least}`]
-const wholeNumber = (least: number): Check => [isWhole(least), `takes a whole number of at least ${least}`]
-const aFunction: Check = [isFunction, 'takes a function']
-const oneOf = (...names: string[]): Check => [
-  (value) => names.includes(value as string),
-  `takes ${names.map((name) => `"${name}"`).join(' or ')}`,
-]
-
-const CHECKS: Readonly<Record<keyof InboxOptions, Check>> = {
+const CHECKS: Readonly<Record<keyof InboxOptions, OptionCheck>> = {
   lock: [
     (value) => typeof value === 'object' && value !== null && 'claim' in value,
     'takes a lock: createSessionLock({ … })',
@@ -133,13 +129,7 @@ const REQUIRED = ['lock', 'handler'] as const
 
 /** Checks the options and fills in the defaults; throws an {@link OptionsError} that names the first wrong one. */
 export function resolveInboxOptions<Tx>(options: InboxOptions<Tx>): ResolvedInboxOptions {
-  if (typeof options !== 'object' || options === null)
-    throw new OptionsError('options', 'of createInbox() must be an object')
-  for (const [name, value] of Object.entries(options)) {
-    const check = Object.hasOwn(CHECKS, name) ? CHECKS[name as keyof InboxOptions] : undefined
-    if (!check) throw new OptionsError(name, `is unknown; there are: ${Object.keys(CHECKS).join(', ')}`)
-    if (value !== undefined && !check[0](value)) throw new OptionsError(name, check[1])
-  }
+  requireOptions(options, CHECKS, 'options')
   for (const name of REQUIRED)
     if (options[name] === undefined) throw new OptionsError(name, `is missing: it ${CHECKS[name][1]}`)
   if ((options.encrypt === undefined) !== (options.decrypt === undefined)) {
