@@ -5,6 +5,7 @@ import type { Delivery } from '../engine/delivery.ts'
 import { type Engine, requireQueue } from '../engine/engine.ts'
 import { ClosedError, KeyError, OptionsError } from '../engine/errors.ts'
 import { requireEngine } from '../engine/lock.ts'
+import { aMoment, isText, type OptionCheck, requireOptions, wholeNumber } from '../engine/option-checks.ts'
 import { planDelivery } from '../engine/plan.ts'
 import { found, requeued } from '../engine/steering.ts'
 import type { Arrival, QueueDepth } from '../store/queue.ts'
@@ -17,7 +18,8 @@ import { type Accepted, createInboxMiddleware, type InboxMiddleware } from './re
 import { createWorker } from './worker.ts'
 
 /**
- * Which completed messages are to be handled again: those that fit all that is given. Times are epoch milliseconds. Without `ids` the latest 10 000 completed messages are looked through.
+ * Which completed messages are to be handled again: those that fit all that is given, and `{}` all. Times are epoch
+ * milliseconds. Without `ids` the latest 10 000 completed messages are looked through.
  */
 export interface ReplayFilter {
   readonly ids?: readonly string[] | undefined
@@ -61,7 +63,10 @@ export interface Inbox {
   retry(...ids: string[]): Promise<number>
   /** Completes queued or dead messages unhandled, by their ids; never one in hand. Resolves to how many there were. */
   discard(...ids: string[]): Promise<number>
-  /** Queues completed messages again. Resolves to how many there were. */
+  /**
+   * Queues completed messages again. Resolves to how many there were. Rejects with an {@link OptionsError} that names
+   * what is unknown or impossible in the filter.
+   */
   replay(filter: ReplayFilter): Promise<number>
   /**
    * Asks a source again and again, on one node at a time.
@@ -71,6 +76,15 @@ export interface Inbox {
    */
   poll(options: PollOptions): Poller
   stats(): Promise<InboxStats>
+}
+
+const REPLAY_CHECKS: Readonly<Record<keyof ReplayFilter, OptionCheck>> = {
+  ids: [(value) => Array.isArray(value) && value.every(isText), 'takes the ids of messages, in an array'],
+  provider: [isText, 'takes the name of a provider'],
+  device: [isText, 'takes a non-empty string'],
+  since: aMoment,
+  until: aMoment,
+  limit: wholeNumber(0),
 }
 
 /** So many rows are looked through for a replay that names no ids. */
@@ -104,7 +118,8 @@ export function createInbox<Tx = TransactionClient | undefined>(options: InboxOp
     return 'queued'
   }
 
-  async function replay({ limit = 1000, ...filter }: ReplayFilter): Promise<number> {
+  async function replay(wanted: ReplayFilter): Promise<number> {
+    const { limit = 1000, ...filter } = requireOptions(wanted, REPLAY_CHECKS, 'filter')
     const store = await engine.store()
     const { ids } = filter
     const completed = ids

@@ -208,6 +208,29 @@ describe.each(queueStores)('$name', ({ options }) => {
     expect(await world.inbox.replay({ ids: ['m2'] })).toBe(1)
     await world.untilEmpty()
     expect(world.calls.flat()).toEqual(['m1', 'm2', 'm2'])
+    expect(await world.inbox.replay({ since: Date.now() - 600_000, until: Date.now() - 500_000 })).toBe(0)
+    expect(await world.inbox.replay({})).toBe(2)
+    await world.untilEmpty()
+    await world.close()
+  })
+
+  test('a replay whose filter is wrong is refused by name, and nothing is handled again', async () => {
+    const world = await startInbox(options())
+    await world.send('anna', 'm1')
+    await world.untilEmpty()
+    for (const [name, filter] of Object.entries({
+      since: { since: '2026-01-01' },
+      until: { until: Number.NaN },
+      ids: { ids: 'm1' },
+      limit: { limit: -1 },
+      sinse: { sinse: 0 },
+      filter: undefined,
+    })) {
+      const replayed = world.inbox.replay(filter as never)
+      await expect(replayed).rejects.toBeInstanceOf(OptionsError)
+      await expect(replayed).rejects.toMatchObject({ option: name })
+    }
+    expect(world.calls.flat()).toEqual(['m1'])
     await world.close()
   })
 
