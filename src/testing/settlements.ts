@@ -40,6 +40,16 @@ export const settleChecks: readonly Check[] = [
     },
   },
   {
+    promise: 'a failed settlement marks each of its messages',
+    run: async ({ open }) => {
+      const store = await open()
+      const keys = ['m1', 'm2', 'm3']
+      const lease = await acquire(store, part(['A'], keys))
+      assert.equal(await settle(store, lease, { outcome: 'failed', error: 'down' }), 'settled')
+      for (const key of keys) assert.equal((await messageOf(store, key))?.status, 'failed')
+    },
+  },
+  {
     promise: 'a settlement tells of those leases, and only of those, for any row of which somebody else waits',
     run: async ({ open }) => {
       const [first, second] = [await open(), await open()]

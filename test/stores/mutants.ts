@@ -283,4 +283,15 @@ export const MUTANTS: readonly Mutant[] = [
         ),
     }),
   },
+  {
+    breaks: 'marks the first message only of those that failed',
+    caughtBy: 'a failed settlement marks each',
+    change: (store) => ({
+      ...store,
+      settle: (items) =>
+        store.settle(
+          items.map((item) => (item.outcome === 'failed' ? { ...item, messages: item.messages.slice(0, 1) } : item)),
+        ),
+    }),
+  },
 ]
