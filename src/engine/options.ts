@@ -59,7 +59,10 @@ export interface SessionLockOptions {
   readonly staleAfterMs?: number | undefined
   /** Whether a running handler's lease is renewed. Default true. */
   readonly renew?: boolean | undefined
-  /** A handler is given up on after this long: its signal aborts and its lease runs out. Default 300000, or `staleAfterMs` where that is longer. */
+  /**
+   * A handler is given up on after this long: its signal aborts and its lease runs out. Default 300000, or `staleAfterMs`
+   * where that is longer.
+   */
   readonly maxHoldMs?: number | undefined
   /** How long a handled message is remembered. Default 604800000 (7 days, as long as Meta redelivers). */
   readonly retentionMs?: number | undefined

@@ -65,8 +65,8 @@ export interface RowClaims<Value, Id extends RowId = RowId> {
    * Handles the next rows side by side, up to `limit` (1 unless set), and skips those that others have in hand: what
    * `FOR UPDATE SKIP LOCKED` does, but for as long as a lease lasts, and without a transaction held open.
    *
-   * @throws what `find` throws; OptionsError where it gives something else than ids; StoreError where the store cannot be reached: rows that were claimed by then are handled
-   * to their end before.
+   * @throws what `find` throws; OptionsError where it gives something else than ids; StoreError where the store cannot be
+   * reached: rows that were claimed by then are handled to their end before.
    */
   next(find: FindRows<Id>, options?: { readonly limit?: number | undefined }): Promise<HandledRow<Value, Id>[]>
   /** Handles one row, and waits for it as `lock.run` does. Throws StoreError where the store cannot be reached. */
