@@ -115,7 +115,7 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
         return {
           status: 200,
           headers: { 'content-type': 'text/event-stream', 'cache-control': 'no-store, no-transform' },
-          body: (sink, ended) => liveAt(base).stream(sink, ended),
+          body: request.method === 'HEAD' ? '' : (sink, ended) => liveAt(base).stream(sink, ended),
         }
       case '/page.css':
         return text('text/css; charset=utf-8', STYLE)

@@ -25,6 +25,9 @@ export interface AdminAnswer {
 /** Where a stream goes. */
 export interface Sink {
   write(text: string): void
+  /** Does what was written before still wait to be read? More would only pile up. */
+  isFull(): boolean
+  /** May be called again, and when nobody is there any more. */
   end(): void
 }
 

@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import bodyParser from 'body-parser'
 import { createAdmin } from './admin.ts'
-import type { AdminAnswer } from './answer.ts'
+import type { AdminAnswer, Sink } from './answer.ts'
 import type { AdminOptions } from './options.ts'
 
 /** What Express adds to a request, as far as it is read here. */
@@ -63,6 +63,7 @@ function redirect(response: ServerResponse, location: string): void {
 }
 
 function send(request: IncomingMessage, response: ServerResponse, { status, headers, body }: AdminAnswer): void {
+  if (isGone(response)) return
   response.writeHead(status, headers)
   if (typeof body === 'string') {
     response.end(request.method === 'HEAD' ? undefined : body)
@@ -70,6 +71,26 @@ function send(request: IncomingMessage, response: ServerResponse, { status, head
   }
   response.flushHeaders()
   const ended = new AbortController()
+  let isFull = false
   response.on('close', () => ended.abort())
-  body({ write: (text) => response.write(text), end: () => response.end() }, ended.signal)
+  response.on('error', () => ended.abort())
+  response.on('drain', () => {
+    isFull = false
+  })
+  const sink: Sink = {
+    write(text) {
+      isFull = !response.write(text)
+    },
+    isFull: () => isFull,
+    // Who does not read would keep the server from closing.
+    end: () => (isFull ? response.destroy() : response.end()),
+  }
+  body(sink, ended.signal)
+}
+
+/** It may have gone while it was asked who that is. */
+function isGone(response: ServerResponse): boolean {
+  // That of HTTP/2 only looks like Node's own, and does not say.
+  const { stream } = response as { stream?: { readonly destroyed: boolean } }
+  return response.destroyed || response.closed || stream?.destroyed === true
 }

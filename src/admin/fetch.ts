@@ -2,7 +2,7 @@
 
 import { OptionsError } from '../engine/errors.ts'
 import { createAdmin } from './admin.ts'
-import type { AdminAnswer } from './answer.ts'
+import type { AdminAnswer, Sink } from './answer.ts'
 import type { AdminOptions } from './options.ts'
 
 /** Options of {@link adminFetch}. */
@@ -50,22 +50,30 @@ export function adminFetch(options: AdminFetchOptions): AdminFetch {
 
 function responseOf({ status, headers, body }: AdminAnswer, request: Request): Response {
   if (typeof body === 'string') return new Response(request.method === 'HEAD' ? null : body, { status, headers })
+  // Whoever asked may have gone while it was asked who that is.
+  if (request.signal.aborted) return new Response(null, { status, headers })
   const ended = new AbortController()
   request.signal.addEventListener('abort', () => ended.abort())
   const encoder = new TextEncoder()
+  let isOpen = true
   const stream = new ReadableStream<Uint8Array>({
     start(controller) {
-      const write = (text: string) => {
-        if (!ended.signal.aborted) controller.enqueue(encoder.encode(text))
+      const sink: Sink = {
+        write(text) {
+          if (isOpen) controller.enqueue(encoder.encode(text))
+        },
+        isFull: () => (controller.desiredSize ?? 0) <= 0,
+        end() {
+          if (isOpen) controller.close()
+          isOpen = false
+        },
       }
-      const end = () => {
-        if (ended.signal.aborted) return
-        ended.abort()
-        controller.close()
-      }
-      body({ write, end }, ended.signal)
+      body(sink, ended.signal)
     },
-    cancel: () => ended.abort(),
+    cancel() {
+      isOpen = false
+      ended.abort()
+    },
   })
   return new Response(stream, { status, headers })
 }

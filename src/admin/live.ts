@@ -43,20 +43,15 @@ export function createLive(read: () => Promise<Sections>, everyMs: number): Live
   return {
     stream(sink, ended) {
       if (isStopped || ended.aborted) return sink.end()
-      const watcher = createWatcher(sink)
+      const watcher = createWatcher(sink, () => watchers.delete(watcher))
       watchers.add(watcher)
-      const heartbeat = setInterval(() => watcher.tell('alive', ''), HEARTBEAT_MS).unref()
-      ended.addEventListener('abort', () => {
-        clearInterval(heartbeat)
-        watchers.delete(watcher)
-      })
+      ended.addEventListener('abort', watcher.leave)
       if (!timer && !isReading) void refresh()
     },
     stop() {
       isStopped = true
       clearTimeout(timer)
-      for (const watcher of watchers) watcher.end()
-      watchers.clear()
+      for (const watcher of watchers) watcher.leave()
     },
   }
 }
@@ -64,17 +59,26 @@ export function createLive(read: () => Promise<Sections>, everyMs: number): Live
 interface Watcher {
   show(sections: Sections): void
   tell(event: string, value: unknown): void
-  end(): void
+  /** Is sent nothing more. */
+  leave(): void
 }
 
-/** Sends each part when it is another one than before. */
-function createWatcher({ write, end }: Sink): Watcher {
+/** Sends each part when it is another one than before. Who does not read is sent the latest once they do. */
+function createWatcher(sink: Sink, left: () => void): Watcher {
   const shown = new Map<string, string>()
-  const tell = (event: string, value: unknown) => write(`event: ${event}\ndata: ${JSON.stringify(value)}\n\n`)
+  const tell = (event: string, value: unknown): void => {
+    if (!sink.isFull()) sink.write(`event: ${event}\ndata: ${JSON.stringify(value)}\n\n`)
+  }
+  const heartbeat = setInterval(() => tell('alive', ''), HEARTBEAT_MS).unref()
   return {
     tell,
-    end,
+    leave() {
+      clearInterval(heartbeat)
+      left()
+      sink.end()
+    },
     show(sections) {
+      if (sink.isFull()) return
       const changed = Object.entries(sections).filter(([id, { html }]) => shown.get(id) !== html)
       for (const [id, { html }] of changed) shown.set(id, html)
       if (changed.length === 0) tell('alive', '')

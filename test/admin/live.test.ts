@@ -1,8 +1,8 @@
 /** Who looks at the page, and what that costs the store. */
 import { expect, onTestFinished, test } from 'vitest'
-import { html } from '../../src/admin/html.ts'
 import { createLive } from '../../src/admin/live.ts'
 import type { Sections } from '../../src/admin/sections.ts'
+import { sectionsWith } from './sections.ts'
 
 test('all who look are shown one reading, also who comes while it is under way', async () => {
   const readings: Array<(sections: Sections) => void> = []
@@ -11,13 +11,12 @@ test('all who look are shown one reading, also who comes while it is under way',
   const shown: string[] = []
   for (const name of ['first', 'second']) {
     live.stream(
-      { write: (text) => void shown.push(`${name} ${text}`), end: () => undefined },
+      { write: (text) => void shown.push(`${name} ${text}`), isFull: () => false, end: () => undefined },
       new AbortController().signal,
     )
   }
   expect(readings).toHaveLength(1)
-  const empty = html``
-  readings[0]?.({ summary: empty, sessions: empty, dead: empty, nodes: empty, outcomes: empty })
+  readings[0]?.(sectionsWith(''))
   await expect.poll(() => shown.map((text) => text.split(' ')[0])).toEqual(['first', 'second'])
   expect(readings).toHaveLength(1)
 })
