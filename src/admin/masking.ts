@@ -43,7 +43,6 @@ export interface Masking {
 export function createMasking(isMasked: boolean): Masking {
   const shown = isMasked ? mask : (text: string) => text
   const shownOrNull = (text: string | null) => (text === null ? null : shown(text))
-  const shownError = (text: string | null) => (text !== null && isMasked ? text.replace(/\d{6,}/g, mask) : text)
   return {
     shown,
     session(row) {
@@ -64,7 +63,7 @@ export function createMasking(isMasked: boolean): Masking {
         session: shownOrNull(sessionNameOf(row)),
         device: shownOrNull(row.device),
         messageId: shown(row.messageId),
-        lastError: shownError(row.lastError),
+        lastError: isMasked && row.lastError !== null ? maskText(row.lastError, namesOf(row)) : row.lastError,
       }
     },
     named(rows, handles) {
@@ -72,4 +71,29 @@ export function createMasking(isMasked: boolean): Masking {
       return rows.filter((row) => wanted.has(handleOf(row)))
     },
   }
+}
+
+/** What the text of a message's error may call it, and whose it is; what holds another one comes before it. */
+function namesOf(row: MessageRow): string[] {
+  const names = [row.key, row.sessionKey, row.messageId, sessionNameOf(row), row.device]
+  return names
+    .filter((name): name is string => name !== null && name !== '')
+    .toSorted((one, other) => other.length - one.length)
+}
+
+/** Digits of a number as people write it: `+1 555-000-2222`. */
+const NUMBER = /\+?\d(?:[ ()./-]{0,2}\d){5,}/g
+const ADDRESS = /[^\s@"'<>(),;:]+@[^\s@"'<>(),;:]+/g
+/** So short a name also stands within words that have nothing to do with it. */
+const MOST_WORD = 4
+
+/** Text of which nobody knows what it holds: these names go, and whatever looks like a number or an address. */
+function maskText(text: string, names: readonly string[]): string {
+  const unnamed = names.reduce((rest, name) => rest.replace(asPattern(name), mask), text)
+  return unnamed.replace(ADDRESS, mask).replace(NUMBER, mask)
+}
+
+function asPattern(name: string): RegExp {
+  const literal = name.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&')
+  return new RegExp(name.length > MOST_WORD ? literal : `(?<![\\p{L}\\p{N}])${literal}(?![\\p{L}\\p{N}])`, 'giu')
 }

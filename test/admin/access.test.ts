@@ -6,7 +6,7 @@ import express from 'express'
 import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type AdminOptions, adminFetch, adminRouter, basicAuth } from '../../src/admin/index.ts'
-import { createSessionLock, type SessionLock, type Store, StoreError } from '../../src/index.ts'
+import { createSessionLock, type RunKey, type SessionLock, type Store, StoreError } from '../../src/index.ts'
 import { memoryStore } from '../../src/store/memory.ts'
 import { listen } from '../http/bot.ts'
 
@@ -229,6 +229,29 @@ describe.each([
     const init = { method: 'POST', headers: JSON_TYPE, body: JSON.stringify({ handles: [handle], force: true }) }
     expect(await (await send('/api/release', init)).json()).toMatchObject({ released: [{ handle }], refused: [] })
     expect(await lock.sessions({ stale: false })).toEqual([])
+  })
+
+  test('the text of an error names nobody where numbers are masked', async () => {
+    const fail = (key: RunKey, text: string) =>
+      lock.run(key, () => Promise.reject(new Error(text))).catch(() => undefined)
+    const id = 'wamid.HBgLMTU1NTAwMDIyMjIVAgASGBQzQTdC'
+    await fail(
+      { messageId: id, prospect: '15550002222' },
+      `no mark on ${id}, nor for +1 555-000-2222 or (555) 000 2222`,
+    )
+    const person = { prospect: 'Ada.Lovelace@example.com', device: 'c++' }
+    await fail(
+      { messageId: 'm2', ...person },
+      'ada.lovelace@example.com wrote to c++, not to bob@example.com, in 1000 ms',
+    )
+    await fail({ messageId: 'm3', prospect: 'ann' }, 'cannot find ann')
+    const send = await serve({ authorize: () => 'ada', maskNumbers: true })
+    const rows = (await (await send('/api/messages')).json()) as Array<{ lastError: string }>
+    expect(rows.map(({ lastError }) => lastError).toSorted()).toEqual([
+      'cannot find •••',
+      'no mark on ••••QTdC, nor for ••••2222 or (••••2222',
+      '••••.com wrote to •••, not to ••••.com, in 1000 ms',
+    ])
   })
 
   test('every change is logged with who made it; a live session is refused without force', async () => {

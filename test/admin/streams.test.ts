@@ -165,15 +165,15 @@ test('nothing is written to a stream that was closed, and it is not remembered',
   onTestFinished(() => void vi.useRealTimers())
   const written: string[] = []
   const live = createLive(() => Promise.resolve(sectionsWith('anything')), 1000)
-  let ends = 0
-  const sink = { write: (text: string) => void written.push(text), isFull: () => false, end: () => void (ends += 1) }
+  const end = vi.fn<() => void>()
+  const sink = { write: (text: string) => void written.push(text), isFull: () => false, end }
   live.stream(sink, new AbortController().signal)
   await vi.advanceTimersByTimeAsync(16_000)
   expect(written.length).toBeGreaterThan(0)
   const before = written.length
   live.stop()
   await vi.advanceTimersByTimeAsync(60_000)
-  expect([written.length, ends]).toEqual([before, 1])
+  expect([written.length, end.mock.calls.length]).toEqual([before, 1])
   expect(vi.getTimerCount()).toBe(0)
 })
 
