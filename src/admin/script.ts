@@ -54,23 +54,30 @@ export const SCRIPT = `'use strict'
     said.textContent = text
   }
 
-  const events = new EventSource(base + '/events')
-  events.addEventListener('sections', (event) => {
-    for (const [id, text] of Object.entries(JSON.parse(event.data))) put(id, text)
-    live.textContent = 'live'
-    down.hidden = true
-  })
-  events.addEventListener('alive', () => {
-    live.textContent = 'live'
-    down.hidden = true
-  })
-  events.addEventListener('down', (event) => {
-    down.textContent = JSON.parse(event.data)
-    down.hidden = false
-  })
-  events.addEventListener('error', () => {
-    live.textContent = 'not connected; trying again'
-  })
+  /** An answer that is no stream, a proxy's 502 for one, ends an EventSource for good. */
+  const AGAIN_MS = 3000
+
+  const watch = () => {
+    const events = new EventSource(base + '/events')
+    events.addEventListener('sections', (event) => {
+      for (const [id, text] of Object.entries(JSON.parse(event.data))) put(id, text)
+      live.textContent = 'live'
+      down.hidden = true
+    })
+    events.addEventListener('alive', () => {
+      live.textContent = 'live'
+      down.hidden = true
+    })
+    events.addEventListener('down', (event) => {
+      down.textContent = JSON.parse(event.data)
+      down.hidden = false
+    })
+    events.addEventListener('error', () => {
+      live.textContent = 'not connected; trying again'
+      if (events.readyState === EventSource.CLOSED) setTimeout(watch, AGAIN_MS)
+    })
+  }
+  watch()
 
   const DONE = {
     release: ({ released, refused }) =>

@@ -1,5 +1,6 @@
 /** The page, in a real browser. */
 import { readFileSync } from 'node:fs'
+import type { ServerResponse } from 'node:http'
 import { createRequire } from 'node:module'
 import express from 'express'
 import type { Page } from 'playwright-core'
@@ -255,3 +256,29 @@ test('a store that goes away is told of on the page', async () => {
   await page.getByRole('alert').filter({ hasText: 'The store does not answer' }).waitFor()
   await browser.closePages()
 })
+
+test('a page goes on by itself when a proxy that answered in the place of its node lets it through again', async () => {
+  const lock = open('memory:')
+  const router = adminRouter({ lock, authorize: () => true, refreshMs: 200 })
+  ends.push(router.close)
+  let isDown = false
+  const streams: ServerResponse[] = []
+  const app = express()
+  app.use('/locks/events', (_request, response, next) => {
+    streams.push(response)
+    if (isDown) response.sendStatus(502)
+    else next()
+  })
+  app.use('/locks', router)
+  const page = await openPage(await listen(app))
+  await page.locator('#live', { hasText: /^live$/ }).waitFor()
+  isDown = true
+  for (const response of streams) response.destroy()
+  const before = streams.length
+  await expect.poll(() => streams.length, { timeout: 20_000 }).toBeGreaterThan(before)
+  await page.locator('#live', { hasText: 'not connected' }).waitFor()
+  isDown = false
+  await page.locator('#live', { hasText: /^live$/ }).waitFor()
+  // The browser itself complains of the 502.
+  await browser.forgetPages()
+}, 60_000)
