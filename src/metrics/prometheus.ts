@@ -139,6 +139,9 @@ function watchStore(lock: SessionLock, prefix: string, registry: Registry, every
       collect: set<Label>(async (gauge) => {
         const found = await stats()
         if (found) put(gauge, found)
+        // What was so before, or nothing at all, would be told as what is so now.
+        else if (labelNames.length === 0) gauge.remove()
+        else gauge.reset()
       }),
     })
 

@@ -87,6 +87,23 @@ test(`${SESSIONS} sessions add no series: there are fewer than 200`, async () =>
   expect(seriesIn(text).length).toBeLessThan(200)
 }, 120_000)
 
+test('while the store is down nothing is told of what only it knows, neither of old nor made up', async () => {
+  let isDown = true
+  const inner = memoryStore()
+  const stats = () => (isDown ? Promise.reject(new StoreError('unreachable', 'down')) : inner.stats())
+  const lock = createSessionLock({ store: { ...inner, stats }, logger: false })
+  locks.push(lock)
+  const metrics = collectMetrics(lock, { storeEveryMs: 0 })
+  const ofStore = async () =>
+    seriesIn(await metrics.text()).filter((line) => /^session_lock_(sessions|messages|inbox)/.test(line))
+  expect(await ofStore()).toEqual([])
+  isDown = false
+  await lock.run({ messageId: 'm' }, () => 1)
+  expect(await ofStore()).toContain('session_lock_messages{status="completed"} 1')
+  isDown = true
+  expect(await ofStore()).toEqual([])
+})
+
 test('a store that is down is told of, and what this node knows is told all the same', async () => {
   const store = {
     ...memoryStore(),
