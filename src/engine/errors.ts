@@ -72,7 +72,9 @@ export class ReentryError extends Error {
  * Why a lease was lost. `refused`: taken over or released by force; `expired`: not renewed in time; `max_hold`:
  * `maxHoldMs` is over; `connection`: that of the handler's transaction was lost.
  */
-export type Loss = 'refused' | 'expired' | 'max_hold' | 'connection'
+export type Loss = (typeof LOSSES)[number]
+
+export const LOSSES = ['refused', 'expired', 'max_hold', 'connection'] as const
 
 /** Why a lease's signal aborted: `signal.reason`. */
 export class LeaseLostError extends Error {

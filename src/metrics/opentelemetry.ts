@@ -12,11 +12,12 @@ import {
   trace,
 } from '@opentelemetry/api'
 import type { DeliveryOutcome, HandlerResult, Hold, SettleResult } from '../engine/delivery.ts'
-import { asError } from '../engine/errors.ts'
+import { asError, LOSSES } from '../engine/errors.ts'
 import { listenTo } from '../engine/events.ts'
 import type { Lease } from '../engine/lease.ts'
 import { requireEngine, type SessionLock } from '../engine/lock.ts'
 import type { Port } from '../engine/port.ts'
+import { STORE_ERROR_KINDS } from '../store/store.ts'
 
 /** Options of {@link instrument}. */
 export interface InstrumentOptions {
@@ -179,6 +180,8 @@ function count(lock: SessionLock, meter: Meter): () => void {
   const takeovers = counter('takeovers', 'Stale leases taken over: their holder had crashed or hung.')
   const lost = counter('leases_lost', 'Leases lost by their holder, by why.')
   const storeErrors = counter('store_errors', 'Failed calls of the store, by kind.')
+  for (const loss of LOSSES) lost.add(0, { loss })
+  for (const kind of [...STORE_ERROR_KINDS, 'unknown'] as const) storeErrors.add(0, { kind })
   const wait = seconds('wait', 'From the arrival of a delivery to its lease.')
   const hold = seconds('hold', 'How long a lease was held.')
   const calls = seconds('store_call', 'How long calls of the store took.')

@@ -1,8 +1,10 @@
 /** Metrics for Prometheus, by `prom-client`. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { LOSSES } from '../engine/errors.ts'
 import { listenTo } from '../engine/events.ts'
 import type { LockStats } from '../engine/inspection.ts'
 import { requireEngine, type SessionLock } from '../engine/lock.ts'
+import { STORE_ERROR_KINDS } from '../store/store.ts'
 
 /** Options of {@link collectMetrics}. */
 export interface MetricsOptions {
@@ -69,6 +71,9 @@ export function collectMetrics(lock: SessionLock, options: MetricsOptions = {}):
   const hold = histogram('hold_seconds', 'How long a lease was held.', HOLD_SECONDS)
   const calls = histogram('store_call_seconds', 'How long calls of the store took.', CALL_SECONDS, ['call'])
   const batches = histogram('store_batch_items', 'How many operations one call of the store took along.', BATCH_ITEMS)
+  // A series that begins with its first event hides that event from increase().
+  for (const loss of LOSSES) lost.inc({ loss }, 0)
+  for (const kind of [...STORE_ERROR_KINDS, 'unknown'] as const) storeErrors.inc({ kind }, 0)
   watchStore(lock, prefix, registry, storeEveryMs)
 
   const stopMeter = requireEngine(lock).meters.add({

@@ -353,7 +353,9 @@ export const MAX_KEY_BYTES = 255
  * - `data`: the database refuses the contents of some operation of the batch.
  * - `setup`: missing driver, table or privilege, wrong URL, wrong version. Trying again does not help.
  */
-export type StoreErrorKind = 'unreachable' | 'conflict' | 'data' | 'setup'
+export type StoreErrorKind = (typeof STORE_ERROR_KINDS)[number]
+
+export const STORE_ERROR_KINDS = ['unreachable', 'conflict', 'data', 'setup'] as const
 
 /**
  * What every store rejects with.

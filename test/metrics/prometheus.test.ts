@@ -87,6 +87,18 @@ test(`${SESSIONS} sessions add no series: there are fewer than 200`, async () =>
   expect(seriesIn(text).length).toBeLessThan(200)
 }, 120_000)
 
+test('what has not happened yet is counted as 0, so that the first time shows', async () => {
+  const lock = createSessionLock({ store: memoryStore(), logger: false })
+  locks.push(lock)
+  const text = await collectMetrics(lock).text()
+  for (const loss of ['refused', 'expired', 'max_hold', 'connection']) {
+    expect(valueIn(text, `session_lock_leases_lost_total{loss="${loss}"}`)).toBe(0)
+  }
+  for (const kind of ['unreachable', 'conflict', 'data', 'setup', 'unknown']) {
+    expect(valueIn(text, `session_lock_store_errors_total{kind="${kind}"}`)).toBe(0)
+  }
+})
+
 test('while the store is down nothing is told of what only it knows, neither of old nor made up', async () => {
   let isDown = true
   const inner = memoryStore()
