@@ -19,6 +19,8 @@ export async function commit(
     return verdicts.includes('lost') ? { failure: new LeaseLostError('refused') } : { verdicts }
   } catch (error) {
     const failure = asError(error)
+    // What the database refuses of a handler's own writes is the handler's.
+    if (error instanceof StoreError && error.kind !== 'data') engine.storeFailed('commit a transaction', error)
     if (!(error instanceof StoreError && error.answerLost)) return { failure }
     return (await hasCommitted(engine, settlements)) ? { verdicts: settlements.map(() => 'settled') } : { failure }
   }

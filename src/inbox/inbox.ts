@@ -8,7 +8,7 @@ import { requireEngine } from '../engine/lock.ts'
 import { aMoment, isText, type OptionCheck, requireOptions, wholeNumber } from '../engine/option-checks.ts'
 import { planDelivery } from '../engine/plan.ts'
 import { found, requeued } from '../engine/steering.ts'
-import type { Arrival, QueueDepth } from '../store/queue.ts'
+import type { Arrival, ArrivalVerdict, QueueDepth } from '../store/queue.ts'
 import type { MessageRow } from '../store/store.ts'
 import type { TransactionClient } from '../store/transactions.ts'
 import { arrivalOf } from './arrivals.ts'
@@ -111,11 +111,20 @@ export function createInbox<Tx = TransactionClient | undefined>(options: InboxOp
     if (engine.isClosed()) throw new ClosedError()
     const arrival = await arrivalOf(await named(delivery, engine.options.alias), payloadOf, resolved, engine.port)
     if (!arrival) return 'unkeyed'
-    const verdict = await engine.arrivals.submit(arrival)
+    const verdict = await store(arrival)
     if (!verdict.includes('queued')) return 'duplicate'
     worker.newer(arrival.messages.filter((_, index) => verdict[index] === 'queued').map(({ row }) => row.key))
     worker.wake()
     return 'queued'
+  }
+
+  async function store(arrival: Arrival): Promise<ArrivalVerdict> {
+    try {
+      return await engine.arrivals.submit(arrival)
+    } catch (error) {
+      engine.storeFailed('store a delivery', error)
+      throw error
+    }
   }
 
   async function replay(wanted: ReplayFilter): Promise<number> {

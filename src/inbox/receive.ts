@@ -1,7 +1,7 @@
 /** Receiving over HTTP: verify, store, answer at once. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Delivery } from '../engine/delivery.ts'
-import { ClosedError } from '../engine/errors.ts'
+import { KeyError } from '../engine/errors.ts'
 import { createBodyReader } from '../http/body.ts'
 import { type ClaimingLock, isClaimable } from '../http/claim.ts'
 import { type Answer, duplicateAnswer, handshakeAnswer, queuedAnswer, refuse, refuseError } from '../http/decision.ts'
@@ -56,7 +56,7 @@ export function createInboxMiddleware(lock: ClaimingLock, accept: Accept, maxInF
     } catch (error) {
       const refusal = refuseError(error)
       if (!refusal) throw error
-      if (!(error instanceof ClosedError)) lock.log.error({ err: error }, 'failed to store a delivery')
+      if (error instanceof KeyError) lock.log.error({ err: error }, 'failed to store a delivery')
       return refusal
     }
   }

@@ -2,8 +2,11 @@
 import { createHmac } from 'node:crypto'
 import { once } from 'node:events'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
+import Database from 'better-sqlite3'
 import express from 'express'
 import { afterEach, describe, expect, test, vi } from 'vitest'
+import { createInbox } from '../../src/inbox/index.ts'
+import { createSessionLock } from '../../src/index.ts'
 import { listen, post } from '../http/bot.ts'
 import { type InboxWorld, queueStores, startInbox } from './world.ts'
 
@@ -104,4 +107,19 @@ test('where the store is closed a delivery is answered 503', async () => {
   await world.lock.close()
   const answer = await post(url, whatsappDelivery([{ id: 'wamid.1', from: '491' }]))
   expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, expect.any(String)])
+})
+
+test('a delivery that could not be stored is a store error, answered 503', async () => {
+  const database = new Database(':memory:')
+  const lock = createSessionLock({ store: database, logger: false, cleanupEveryMs: 0 })
+  close = () => lock.close()
+  await lock.ready()
+  const inbox = createInbox({ lock, handler: () => undefined })
+  const app = express()
+  app.post('/webhook', inbox.receive())
+  const errors: string[] = []
+  lock.on('store_error', ({ during }) => errors.push(during))
+  database.exec('DROP TABLE session_lock_messages')
+  const answer = await post(`${await listen(app)}/webhook`, whatsappDelivery([{ id: 'wamid.1', from: '491' }]))
+  expect([answer.status, errors]).toEqual([503, ['store a delivery']])
 })

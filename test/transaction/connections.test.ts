@@ -49,7 +49,10 @@ describe.each(databases)('$name', (database) => {
     'a COMMIT that never arrives (%s): rolled back, failed, handled again',
     async (fate) => {
       const { world, lock, run, events } = await behindProxy(fate)
+      const errors: string[] = []
+      lock.on('store_error', ({ during, kind }) => errors.push(`${during}: ${kind}`))
       await expect(run()).rejects.toMatchObject({ kind: 'unreachable', answerLost: true })
+      expect(errors).toContain('commit a transaction: unreachable')
       expect(events).toEqual(['failed'])
       expect(await world.balance()).toBe(0)
       expect(await lock.messages()).toMatchObject([{ status: 'failed', attempts: 1 }])
