@@ -7,6 +7,7 @@ import {
   metrics,
   type Span,
   SpanStatusCode,
+  TraceFlags,
   type Tracer,
   type TracerProvider,
   trace,
@@ -66,7 +67,7 @@ function traceClaim(
 ): Promise<DeliveryOutcome> {
   const around = context.active()
   const parent = trace.getSpan(around)
-  if (parent && !parent.isRecording()) return run()
+  if (parent && !isTraced(parent)) return run()
   const span = tracer.startSpan('session-lock', { attributes: { 'session_lock.provider': provider } }, around)
   if (!span.isRecording()) return run()
   const arrivedAt = port.now()
@@ -86,6 +87,11 @@ function traceClaim(
       throw error
     },
   )
+}
+
+/** One of another process is recorded there, and never here. */
+function isTraced(parent: Span): boolean {
+  return parent.isRecording() || (parent.spanContext().traceFlags & TraceFlags.SAMPLED) !== 0
 }
 
 function outcomeName(outcome: DeliveryOutcome): string {
@@ -143,9 +149,11 @@ class TracedHold implements Hold {
     return this.#hold.within(() => context.with(this.#around, work))
   }
 
-  settle(result: HandlerResult): Promise<SettleResult> {
-    this.#end(result)
-    return this.#hold.settle(result)
+  async settle(result: HandlerResult): Promise<SettleResult> {
+    const settled = await this.#hold.settle(result)
+    const { rolledBack } = this.#hold
+    this.#end(rolledBack ? { status: 'failed', error: rolledBack } : result)
+    return settled
   }
 
   end(result: HandlerResult): void {

@@ -1,5 +1,5 @@
 /** What a tracer sees. */
-import { context, trace } from '@opentelemetry/api'
+import { context, ROOT_CONTEXT, SpanStatusCode, TraceFlags, trace } from '@opentelemetry/api'
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
 import {
   AggregationTemporality,
@@ -12,10 +12,11 @@ import express from 'express'
 import request from 'supertest'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { createInbox } from '../../src/inbox/index.ts'
-import { createSessionLock, sessionLock } from '../../src/index.ts'
+import { createSessionLock, type SessionLock, sessionLock, TransactionEndedError } from '../../src/index.ts'
 import { instrument } from '../../src/metrics/opentelemetry.ts'
 import { memoryStore } from '../../src/store/memory.ts'
 import { sharedStores } from '../stores/shared-stores.ts'
+import { createWorld, databases } from '../transaction/world.ts'
 
 beforeAll(() => void context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable()))
 afterAll(() => context.disable())
@@ -121,4 +122,30 @@ test('a handler of the inbox is a span too', async () => {
   await expect.poll(() => spans.getFinishedSpans().length).toBe(1)
   const [span] = spans.getFinishedSpans()
   expect([span?.name, span?.spanContext().spanId]).toEqual(['session-lock', seen[0]])
+})
+
+test.each(databases)('a transaction of $name that is rolled back is an error of its span', async (database) => {
+  const { tracerProvider, meterProvider, spans } = tracing()
+  const world = await createWorld(database)
+  const lock = world.lock()
+  instrument(lock as SessionLock, { tracerProvider, meterProvider })
+  const running = lock.run({ messageId: 'm', prospect: 'p' }, (lease) => lease.tx.query('COMMIT'))
+  await expect(running).rejects.toThrow(TransactionEndedError)
+  expect(spans.getFinishedSpans().map(({ status }) => [status.code, status.message])).toEqual([
+    [SpanStatusCode.ERROR, expect.stringContaining('COMMIT, ROLLBACK or BEGIN')],
+  ])
+})
+
+test('below the span of another process there is one where that is sampled, and else none', async () => {
+  const { tracerProvider, meterProvider, spans } = tracing()
+  const lock = createSessionLock({ store: memoryStore(), logger: false })
+  onTestFinished(() => lock.close())
+  instrument(lock, { tracerProvider, meterProvider })
+  const ids = { traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331', isRemote: true }
+  for (const traceFlags of [TraceFlags.NONE, TraceFlags.SAMPLED]) {
+    const sender = trace.setSpanContext(ROOT_CONTEXT, { ...ids, traceFlags })
+    await context.with(sender, () => lock.run({ messageId: `m${traceFlags}` }, () => 1))
+  }
+  const ended = spans.getFinishedSpans()
+  expect(ended.map(({ parentSpanContext }) => parentSpanContext)).toMatchObject([ids])
 })
