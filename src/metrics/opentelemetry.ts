@@ -5,6 +5,7 @@ import {
   type Meter,
   type MeterProvider,
   metrics,
+  type ObservableCallback,
   type Span,
   SpanStatusCode,
   TraceFlags,
@@ -19,6 +20,7 @@ import type { Lease } from '../engine/lease.ts'
 import { requireEngine, type SessionLock } from '../engine/lock.ts'
 import type { Port } from '../engine/port.ts'
 import { STORE_ERROR_KINDS } from '../store/store.ts'
+import { BATCH_ITEMS, CALL_SECONDS, HOLD_SECONDS, WAIT_SECONDS } from './buckets.ts'
 
 /** Options of {@link instrument}. */
 export interface InstrumentOptions {
@@ -181,8 +183,8 @@ function fail(span: Span, error: unknown): void {
 
 function count(lock: SessionLock, meter: Meter): () => void {
   const counter = (name: string, description: string) => meter.createCounter(`session_lock.${name}`, { description })
-  const seconds = (name: string, description: string) =>
-    meter.createHistogram(`session_lock.${name}`, { description, unit: 's' })
+  const histogram = (name: string, description: string, explicitBucketBoundaries: number[], unit: string) =>
+    meter.createHistogram(`session_lock.${name}`, { description, unit, advice: { explicitBucketBoundaries } })
   const claims = counter('claims', 'Claims by what became of them.')
   const handled = counter('handled', 'Leases that ended with their messages handled or failed.')
   const takeovers = counter('takeovers', 'Stale leases taken over: their holder had crashed or hung.')
@@ -190,9 +192,19 @@ function count(lock: SessionLock, meter: Meter): () => void {
   const storeErrors = counter('store_errors', 'Failed calls of the store, by kind.')
   for (const loss of LOSSES) lost.add(0, { loss })
   for (const kind of [...STORE_ERROR_KINDS, 'unknown'] as const) storeErrors.add(0, { kind })
-  const wait = seconds('wait', 'From the arrival of a delivery to its lease.')
-  const hold = seconds('hold', 'How long a lease was held.')
-  const calls = seconds('store_call', 'How long calls of the store took.')
+  const wait = histogram('wait', 'From the arrival of a delivery to its lease.', WAIT_SECONDS, 's')
+  const hold = histogram('hold', 'How long a lease was held.', HOLD_SECONDS, 's')
+  const calls = histogram('store_call', 'How long calls of the store took.', CALL_SECONDS, 's')
+  const batches = histogram(
+    'store_batch',
+    'How many operations one call of the store took along.',
+    BATCH_ITEMS,
+    '{item}',
+  )
+  const stopGauges = [
+    gauge(meter, 'leases_held', 'Deliveries whose handler runs on this node now.', () => lock.counts().holding),
+    gauge(meter, 'claims_waiting', 'Requests that wait on this node for their turn.', () => lock.counts().waiting),
+  ]
   const stopMeter = requireEngine(lock).meters.add({
     claimed(outcome, provider, waitedMs) {
       claims.add(1, { outcome, provider })
@@ -207,10 +219,22 @@ function count(lock: SessionLock, meter: Meter): () => void {
     takeover: () => takeovers.add(1),
     lease_lost: ({ loss }) => lost.add(1, { loss }),
     store_error: ({ kind }) => storeErrors.add(1, { kind }),
-    store_call: ({ call, tookMs }) => calls.record(tookMs / 1000, { call }),
+    store_call({ call, items, tookMs }) {
+      calls.record(tookMs / 1000, { call })
+      batches.record(items)
+    },
   })
   return () => {
     stopMeter()
     stopListening()
+    for (const stop of stopGauges) stop()
   }
+}
+
+/** Read when it is collected, until it is stopped. */
+function gauge(meter: Meter, name: string, description: string, read: () => number): () => void {
+  const observable = meter.createObservableGauge(`session_lock.${name}`, { description })
+  const observe: ObservableCallback = (result) => result.observe(read())
+  observable.addCallback(observe)
+  return () => observable.removeCallback(observe)
 }

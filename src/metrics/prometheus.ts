@@ -5,6 +5,7 @@ import { listenTo } from '../engine/events.ts'
 import type { LockStats } from '../engine/inspection.ts'
 import { requireEngine, type SessionLock } from '../engine/lock.ts'
 import { STORE_ERROR_KINDS } from '../store/store.ts'
+import { BATCH_ITEMS, CALL_SECONDS, HOLD_SECONDS, WAIT_SECONDS } from './buckets.ts'
 
 /** Options of {@link collectMetrics}. */
 export interface MetricsOptions {
@@ -30,10 +31,6 @@ export interface Metrics {
   stop(): void
 }
 
-const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
-const HOLD_SECONDS = [0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900]
-const CALL_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1]
-const BATCH_ITEMS = [1, 2, 4, 8, 16, 32, 64, 128]
 const STORE_EVERY_MS = 10_000
 
 /**
@@ -67,7 +64,7 @@ export function collectMetrics(lock: SessionLock, options: MetricsOptions = {}):
   const takeovers = counter('takeovers_total', 'Stale leases taken over: their holder had crashed or hung.')
   const lost = counter('leases_lost_total', 'Leases lost by their holder, by why.', ['loss'])
   const storeErrors = counter('store_errors_total', 'Failed calls of the store, by kind.', ['kind'])
-  const wait = histogram('wait_seconds', 'From the arrival of a delivery to its lease.', SECONDS)
+  const wait = histogram('wait_seconds', 'From the arrival of a delivery to its lease.', WAIT_SECONDS)
   const hold = histogram('hold_seconds', 'How long a lease was held.', HOLD_SECONDS)
   const calls = histogram('store_call_seconds', 'How long calls of the store took.', CALL_SECONDS, ['call'])
   const batches = histogram('store_batch_items', 'How many operations one call of the store took along.', BATCH_ITEMS)

@@ -27,13 +27,16 @@ function tracing() {
   const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE)
   const reader = new PeriodicExportingMetricReader({ exporter })
   const meterProvider = new MeterProvider({ readers: [reader] })
-  const counted = async () => {
+  /** What has been measured, by its name. */
+  const measured = async () => {
     await reader.forceFlush()
     const [latest] = exporter.getMetrics().slice(-1)
-    return new Set(latest?.scopeMetrics.flatMap(({ metrics }) => metrics.map(({ descriptor }) => descriptor.name)))
+    const all = latest?.scopeMetrics.flatMap(({ metrics }) => metrics) ?? []
+    return new Map(all.map((metric) => [metric.descriptor.name, metric]))
   }
+  const counted = async () => new Set((await measured()).keys())
   onTestFinished(async () => void (await Promise.all([tracerProvider.shutdown(), meterProvider.shutdown()])))
-  return { tracerProvider, meterProvider, spans, counted }
+  return { tracerProvider, meterProvider, spans, measured, counted }
 }
 
 /** As WhatsApp's Cloud API sends it. */
@@ -76,7 +79,8 @@ test('a claim and its handler are a span, and what the handler does is below it'
   })
   expect(JSON.stringify(ended.map(({ attributes }) => attributes))).not.toContain('ada')
   const metrics = await counted()
-  for (const name of ['claims', 'handled', 'wait', 'hold', 'store_call']) {
+  const ours = ['claims', 'handled', 'wait', 'hold', 'store_call', 'store_batch', 'leases_held', 'claims_waiting']
+  for (const name of ours) {
     expect(metrics).toContain(`session_lock.${name}`)
   }
   stop()
@@ -148,4 +152,18 @@ test('below the span of another process there is one where that is sampled, and 
   }
   const ended = spans.getFinishedSpans()
   expect(ended.map(({ parentSpanContext }) => parentSpanContext)).toMatchObject([ids])
+})
+
+test('what is measured in seconds is counted between bounds that fit, and what is in hand is read when it is asked for', async () => {
+  const { tracerProvider, meterProvider, measured } = tracing()
+  const lock = createSessionLock({ store: memoryStore(), logger: false })
+  onTestFinished(() => lock.close())
+  const stop = instrument(lock, { tracerProvider, meterProvider })
+  const inHand = (messageId: string) =>
+    lock.run({ messageId }, async () => (await measured()).get('session_lock.leases_held')?.dataPoints[0]?.value)
+  expect(await inHand('m1')).toMatchObject({ value: 1 })
+  const waited = (await measured()).get('session_lock.wait')?.dataPoints[0]?.value
+  expect(waited).toMatchObject({ buckets: { boundaries: expect.arrayContaining([0.001, 0.5, 30]) } })
+  stop()
+  expect(await inHand('m2')).toMatchObject({ value: 0 })
 })
