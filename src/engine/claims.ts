@@ -267,9 +267,11 @@ export function createClaims(engine: Engine): Claims {
       if (said.outcome !== 'acquired') continue
       const { fencingToken } = said
       largestToken = Math.max(largestToken, fencingToken)
-      acquired.push({ part: openPart(turn, part), fencingToken, takeover: said.takeover !== null })
-      report.acquired(turn, part, said)
+      const open = openPart(turn, part)
+      acquired.push({ part: open, fencingToken, takeover: said.takeover !== null })
+      report.acquired(turn, open, said)
     }
+    if (turn.completed.size + turn.withheld.size > 0) report.rest(turn, blockerSaid(answers) ?? blockerOf(turn))
     const parts = acquired.map(({ part }) => part)
     if (turn.completed.size > 0 || parts.length < turn.parts.length) keepParts(lines, turn, parts)
     turn.state = 'holding'

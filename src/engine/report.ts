@@ -5,7 +5,7 @@ import type { ClaimEvent } from './events.ts'
 import type { Blocker } from './in-the-way.ts'
 import type { LogSubject } from './log.ts'
 import type { PlannedPart } from './plan.ts'
-import type { Turn } from './turn.ts'
+import { completedPart, openPart, type Reason, type Turn } from './turn.ts'
 
 export interface OutcomeCounts {
   acquired: number
@@ -21,6 +21,8 @@ export interface Report {
   acquired(turn: Turn, part: PlannedPart, said: PartVerdict & { outcome: 'acquired' }): void
   duplicate(turn: Turn, of: 'completed' | 'in_flight'): void
   busy(turn: Turn, blocker: Blocker | null): void
+  /** Of a delivery that was had in part: what was not. */
+  rest(turn: Turn, blocker: Blocker | null): void
   /** The store could not be asked. */
   failed(turn: Turn, error: unknown): void
   unprotected(turn: Turn, error: unknown): void
@@ -46,6 +48,26 @@ export function createReport(engine: Engine): Report {
     }
   }
 
+  function duplicate(turn: Turn, of: 'completed' | 'in_flight', parts: readonly PlannedPart[]): void {
+    if (parts.length === 0) return
+    const waitedMs = port.now() - turn.enteredAt
+    counts.duplicates += 1
+    meters.claimed(of === 'completed' ? 'duplicate' : of, turn.plan.provider, waitedMs)
+    log.duplicate(subjectOf(turn, parts), of, waitedMs)
+    if (events.isHeard('duplicate')) events.emit('duplicate', { ...eventOf(turn, parts), of, waitedMs })
+  }
+
+  function busy(turn: Turn, blocker: Blocker | null, parts: readonly PlannedPart[]): void {
+    if (parts.length === 0) return
+    const waitedMs = port.now() - turn.enteredAt
+    const isTry = turn.deadlineAt === turn.enteredAt && options.lockWaitMs > 0
+    const heldBy = blocker && { nodeId: blocker.nodeId, owner: blocker.owner, heldForMs: blocker.heldForMs }
+    counts.busy += 1
+    meters.claimed('busy', turn.plan.provider, waitedMs)
+    log.busy(subjectOf(turn, parts), waitedMs, heldBy, isTry)
+    if (events.isHeard('busy')) events.emit('busy', { ...eventOf(turn, parts), waitedMs, heldBy })
+  }
+
   return {
     counts,
     acquired(turn, part, { fencingToken, takeover }) {
@@ -60,22 +82,19 @@ export function createReport(engine: Engine): Report {
       } else if (log.isDebug()) log.acquired(subjectOf(turn, [part]), waitedMs)
       if (events.isHeard('acquired')) events.emit('acquired', { ...eventOf(turn, [part]), fencingToken, waitedMs })
     },
-    duplicate(turn, of) {
-      const waitedMs = port.now() - turn.enteredAt
-      counts.duplicates += 1
-      meters.claimed(of === 'completed' ? 'duplicate' : of, turn.plan.provider, waitedMs)
-      log.duplicate(subjectOf(turn, turn.plan.parts), of, waitedMs)
-      if (events.isHeard('duplicate')) events.emit('duplicate', { ...eventOf(turn, turn.plan.parts), of, waitedMs })
-    },
-    busy(turn, blocker) {
-      const waitedMs = port.now() - turn.enteredAt
-      const subject = subjectOf(turn, turn.plan.parts)
-      const isTry = turn.deadlineAt === turn.enteredAt && options.lockWaitMs > 0
-      const heldBy = blocker && { nodeId: blocker.nodeId, owner: blocker.owner, heldForMs: blocker.heldForMs }
-      counts.busy += 1
-      meters.claimed('busy', turn.plan.provider, waitedMs)
-      log.busy(subject, waitedMs, heldBy, isTry)
-      if (events.isHeard('busy')) events.emit('busy', { ...eventOf(turn, turn.plan.parts), waitedMs, heldBy })
+    duplicate: (turn, of) => duplicate(turn, of, turn.plan.parts),
+    busy: (turn, blocker) => busy(turn, blocker, turn.plan.parts),
+    rest(turn, blocker) {
+      const completed = turn.plan.parts.map((part) => completedPart(turn, part))
+      const withheld = (reason: Reason) =>
+        [...turn.withheld].filter(([, why]) => why === reason).map(([part]) => openPart(turn, part))
+      duplicate(
+        turn,
+        'completed',
+        completed.filter(({ messages }) => messages.length > 0),
+      )
+      duplicate(turn, 'in_flight', withheld('in_flight'))
+      busy(turn, blocker, withheld('busy'))
     },
     failed(turn, error) {
       engine.storeFailed('claim', error, subjectOf(turn, turn.plan.parts))

@@ -137,6 +137,11 @@ export function openPart({ completed }: Turn, part: PlannedPart): PlannedPart {
   return { ...part, messages: part.messages.filter((message) => !completed.has(message.key)) }
 }
 
+/** The part with those of its messages only that turned out to be completed. */
+export function completedPart({ completed }: Turn, part: PlannedPart): PlannedPart {
+  return { ...part, messages: part.messages.filter((message) => completed.has(message.key)) }
+}
+
 /** Several parts, one answer: busy where any is, for then the whole must come again in any case. */
 export function worst(reasons: Iterable<Reason>): Reason {
   for (const reason of reasons) if (reason === 'busy') return 'busy'
