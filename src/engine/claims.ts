@@ -380,7 +380,7 @@ export function createClaims(engine: Engine): Claims {
     async allEnded() {
       if (holding + asking > 0) await new Promise<void>((resolve) => (markAllEnded = resolve))
     },
-    counts: () => ({ ...report.counts, waiting: waiting.size, holding }),
+    counts: () => ({ ...engine.counts, waiting: waiting.size, holding: holding + engine.handling }),
   }
 }
 

@@ -22,6 +22,7 @@ import { createLog, type Log, type LogSubject } from './log.ts'
 import { createMeters, type Meters } from './meter.ts'
 import type { ResolvedOptions } from './options.ts'
 import type { Port } from './port.ts'
+import type { OutcomeCounts } from './report.ts'
 import type { Tracing } from './tracing.ts'
 
 export interface Engine {
@@ -30,6 +31,10 @@ export interface Engine {
   readonly log: Log
   readonly events: Events
   readonly meters: Meters
+  /** What has been told of. */
+  readonly counts: OutcomeCounts
+  /** How many sessions the inbox has in hand. */
+  handling: number
   /** Set by whoever traces. */
   tracing: Tracing | undefined
   /** When leases are renewed, expire, or are held for too long. */
@@ -132,6 +137,8 @@ export function createEngine(options: ResolvedOptions): Engine {
     log,
     events,
     meters: createMeters(),
+    counts: { acquired: 0, duplicates: 0, busy: 0, takeovers: 0, unprotected: 0 },
+    handling: 0,
     tracing: undefined,
     heart,
     claims: batches<Claim, ClaimVerdict>('claim', (to, claims) => to.claim(claims), addClaimKeys),

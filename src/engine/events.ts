@@ -21,7 +21,10 @@ export type StoreCall = 'claim' | 'look' | 'renew' | 'settle' | 'enqueue'
 export interface LockEvents {
   /** A lease was given. `waitedMs`: from the delivery's arrival. */
   acquired: ClaimEvent & { readonly fencingToken: number; readonly waitedMs: number }
-  /** A message was refused because it is handled already, or in somebody's hands. */
+  /**
+   * A message was refused because it is handled already, or in somebody's hands. Of what the inbox has, handled or not,
+   * `of` is `completed`: it need not come again.
+   */
   duplicate: ClaimEvent & { readonly of: 'completed' | 'in_flight'; readonly waitedMs: number }
   /** A message was refused because another message holds its session: `heldBy`, where that is known. */
   busy: ClaimEvent & { readonly waitedMs: number; readonly heldBy: Blocker | null }

@@ -17,7 +17,6 @@ export interface OutcomeCounts {
 }
 
 export interface Report {
-  readonly counts: OutcomeCounts
   acquired(turn: Turn, part: PlannedPart, said: PartVerdict & { outcome: 'acquired' }): void
   duplicate(turn: Turn, of: 'completed' | 'in_flight'): void
   busy(turn: Turn, blocker: Blocker | null): void
@@ -29,8 +28,7 @@ export interface Report {
 }
 
 export function createReport(engine: Engine): Report {
-  const { port, options, log, events, meters } = engine
-  const counts: OutcomeCounts = { acquired: 0, duplicates: 0, busy: 0, takeovers: 0, unprotected: 0 }
+  const { port, options, log, events, meters, counts } = engine
 
   function subjectOf(turn: Turn, parts: readonly PlannedPart[]): LogSubject {
     const messageIds = parts.flatMap((part) => part.messages.map((message) => message.id))
@@ -69,7 +67,6 @@ export function createReport(engine: Engine): Report {
   }
 
   return {
-    counts,
     acquired(turn, part, { fencingToken, takeover }) {
       const waitedMs = port.now() - turn.enteredAt
       counts.acquired += 1

@@ -12,6 +12,7 @@ import type { Arrival, ArrivalVerdict, QueueDepth } from '../store/queue.ts'
 import type { MessageRow } from '../store/store.ts'
 import type { TransactionClient } from '../store/transactions.ts'
 import { arrivalOf } from './arrivals.ts'
+import { tellKnown } from './known.ts'
 import { type InboxOptions, resolveInboxOptions } from './options.ts'
 import { type Page, type Poller, type PollOptions, startPoller } from './poller.ts'
 import { type Accepted, createInboxMiddleware, type InboxMiddleware } from './receive.ts'
@@ -109,9 +110,12 @@ export function createInbox<Tx = TransactionClient | undefined>(options: InboxOp
 
   async function accept(delivery: Delivery, payloadOf: (position: number) => unknown): Promise<Accepted> {
     if (engine.isClosed()) throw new ClosedError()
+    const arrivedAt = engine.port.now()
     const arrival = await arrivalOf(await named(delivery, engine.options.alias), payloadOf, resolved, engine.port)
     if (!arrival) return 'unkeyed'
     const verdict = await store(arrival)
+    const known = arrival.messages.filter((_, index) => verdict[index] === 'known')
+    tellKnown(engine, arrival, known, arrivedAt)
     if (!verdict.includes('queued')) return 'duplicate'
     worker.newer(arrival.messages.filter((_, index) => verdict[index] === 'queued').map(({ row }) => row.key))
     worker.wake()

@@ -159,6 +159,7 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
       isFull: taken.messages.length >= mostMessages(limits, taken.attempt - 1),
     }
     running.set(rowKey, run)
+    engine.handling += 1
     tell(taken, part)
     void handle(taken, run)
   }
@@ -166,6 +167,7 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
   /** What comes next in the session may have been taken before the store's answer to the end of this was here. */
   function ended(rowKey: string, run: Run): void {
     if (running.get(rowKey) === run) running.delete(rowKey)
+    engine.handling -= 1
     tellIfAllEnded()
     wake()
   }
@@ -267,8 +269,10 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
     const event = { provider, prospect: part.prospect, device: part.device, messageIds, owner, nodeId, fencingToken }
     // By two clocks, the store's and this process's own: good enough for people.
     const waitedMs = Math.max(0, Date.now() - (taken.messages[0]?.receivedAt ?? 0))
+    engine.counts.acquired += 1
     engine.meters.claimed('acquired', provider, waitedMs)
     if (takeover) {
+      engine.counts.takeovers += 1
       engine.log.takeover(subject, takeover, waitedMs)
       const from = { fromNodeId: takeover.nodeId, ageMs: takeover.silentForMs }
       if (engine.events.isHeard('takeover')) engine.events.emit('takeover', { ...event, ...from })

@@ -1,8 +1,10 @@
 /** What is counted and told of deliveries of which a part is had, and of those that the inbox knows already. */
 import { expect, onTestFinished, test } from 'vitest'
+import { createInbox } from '../../src/inbox/index.ts'
 import { createSessionLock, type SessionLock, type SessionLockOptions } from '../../src/index.ts'
 import { collectMetrics } from '../../src/metrics/prometheus.ts'
 import { memoryStore } from '../../src/store/memory.ts'
+import { gate } from '../http/bot.ts'
 
 function open(options: SessionLockOptions = {}): SessionLock {
   const lock = createSessionLock({ store: memoryStore(), logger: false, ...options })
@@ -55,4 +57,39 @@ test('of a delivery that is had in part, what was not is counted and told too', 
     'claims_total{outcome="busy",provider="generic"}': 1,
   })
   expect(lock.counts()).toMatchObject({ acquired: 3, duplicates: 1, busy: 1 })
+})
+
+test('what the inbox has in hand is held, and what it knows already is a duplicate', async () => {
+  const lock = open({ store: 'sqlite::memory:' })
+  const metrics = collectMetrics(lock)
+  const [started, end] = [gate(), gate()]
+  const inbox = createInbox({
+    lock,
+    handler() {
+      started.pass()
+      return end.passed
+    },
+  })
+  onTestFinished(() => inbox.stop())
+  await inbox.start()
+  const told: unknown[] = []
+  lock.on('duplicate', ({ messageIds, prospect, of }) => told.push([messageIds, prospect, of]))
+  const accept = (...ids: string[]) =>
+    inbox.accept({ provider: 'test', messages: ids.map((id) => ({ id, prospect: 'ada' })) }, {})
+  await accept('m1')
+  await started.passed
+  expect(await counted(metrics.text(), 'leases_held')).toEqual({ leases_held: 1 })
+  expect(lock.counts()).toMatchObject({ holding: 1, acquired: 1 })
+  expect(await accept('m1')).toBe('duplicate')
+  expect(await accept('m1', 'm2')).toBe('queued')
+  expect(told).toEqual([
+    [['m1'], 'ada', 'completed'],
+    [['m1'], 'ada', 'completed'],
+  ])
+  end.pass()
+  await expect.poll(() => lock.counts().holding).toBe(0)
+  expect(await counted(metrics.text(), 'claims_total{outcome="duplicate"')).toEqual({
+    'claims_total{outcome="duplicate",provider="test"}': 2,
+  })
+  expect(lock.counts()).toMatchObject({ duplicates: 2 })
 })
