@@ -332,28 +332,32 @@ class HeldLeases implements LiveHold, LeaseHolder, Beating {
   }
 
   #conclude(lease: HeldLease, verdict: SettlementVerdict): 'settled' | 'lost' {
-    const { log, events, meters, port } = this.#engine
-    const { keeper, of, provider } = this.#input
-    const result = this.#result as HandlerResult
-    const { outcome, messages, response } = lease.settlement as Settlement
+    const { keeper, of } = this.#input
+    const { outcome, messages, response, step } = lease.settlement as Settlement
     if (verdict === 'lost') {
       if (!lease.lost) this.#lose(lease, 'refused')
       return 'lost'
     }
     keeper.settled?.(of, lease.settlement as Settlement)
+    // What goes back, to be begun again with newer messages, has neither been done nor failed.
+    if (step?.next !== 'give-back') this.#tellEnd(lease, this.#result as HandlerResult)
+    if (outcome === 'completed') keeper.completed(messages.map(({ key }) => ({ key, response })))
+    if (!lease.lost) keeper.freed(of, lease.part, verdict === 'contended')
+    return 'settled'
+  }
+
+  #tellEnd(lease: HeldLease, result: HandlerResult): void {
+    const { log, events, meters, port } = this.#engine
     const heldMs = port.now() - this.#acquiredAt
-    meters.ended(result.status, provider, heldMs)
+    meters.ended(result.status, this.#input.provider, heldMs)
     if (result.status === 'completed') {
       if (log.isDebug()) log.released(this.#subjectOf(lease), heldMs)
       if (events.isHeard('released')) events.emit('released', { ...this.#eventOf(lease), heldMs })
-      if (outcome === 'completed') keeper.completed(messages.map(({ key }) => ({ key, response })))
     } else {
       const { error } = result
       log.failed(this.#subjectOf(lease), heldMs, error)
       if (events.isHeard('failed')) events.emit('failed', { ...this.#eventOf(lease), heldMs, error })
     }
-    if (!lease.lost) keeper.freed(of, lease.part, verdict === 'contended')
-    return 'settled'
   }
 }
 

@@ -93,3 +93,33 @@ test('what the inbox has in hand is held, and what it knows already is a duplica
   })
   expect(lock.counts()).toMatchObject({ duplicates: 2 })
 })
+
+test('a session that is begun again with a newer message has not failed', async () => {
+  const lock = open({ store: 'sqlite::memory:' })
+  const metrics = collectMetrics(lock)
+  const failures: unknown[] = []
+  lock.on('failed', (event) => failures.push(event))
+  const [started, again] = [gate(), gate()]
+  const inbox = createInbox({
+    lock,
+    onNewer: 'abort',
+    gatherMs: 20,
+    handler(messages, { signal }) {
+      if (messages.length === 2) return again.pass()
+      started.pass()
+      return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+    },
+  })
+  onTestFinished(() => inbox.stop())
+  await inbox.start()
+  for (const id of ['m1', 'm2']) {
+    await inbox.accept({ provider: 'test', messages: [{ id, prospect: 'ada' }] }, {})
+    await started.passed
+  }
+  await again.passed
+  await expect.poll(() => lock.counts().holding).toBe(0)
+  expect(failures).toEqual([])
+  expect(await counted(metrics.text(), 'handled_total')).toEqual({
+    'handled_total{result="completed",provider="test"}': 1,
+  })
+})

@@ -159,7 +159,7 @@ export const MUTATIONS: readonly Mutation[] = [
     breaks: 'a duplicate is answered by what the handler says, though its lease may be lost',
     file: 'engine/hold.js',
     from: "        if (verdict === 'lost') {\n",
-    to: `        if (result.status === 'completed') keeper.completed(messages.map(({ key }) => ({ key, response })));
+    to: `        if (this.#result.status === 'completed') keeper.completed(messages.map(({ key }) => ({ key, response })));
         if (verdict === 'lost') {
 `,
   },
