@@ -39,6 +39,7 @@ export function record(lock: SessionLock): Recorder {
     ended(result) {
       if (result === 'failed') note('failed')
     },
+    unprotected: () => undefined,
   })
   const stopListening = listenTo(lock, { takeover: () => note('takeovers') })
   return {

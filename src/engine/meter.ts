@@ -10,6 +10,8 @@ export interface Meter {
   claimed(outcome: ClaimOutcome, provider: string, waitedMs: number): void
   /** A lease ended. */
   ended(result: 'completed' | 'failed', provider: string, heldMs: number): void
+  /** A delivery is handled without protection. */
+  unprotected(provider: string): void
 }
 
 /** All who count. */
@@ -32,6 +34,9 @@ export function createMeters(): Meters {
     },
     ended(result, provider, heldMs) {
       for (const meter of meters) meter.ended(result, provider, heldMs)
+    },
+    unprotected(provider) {
+      for (const meter of meters) meter.unprotected(provider)
     },
   }
 }

@@ -98,6 +98,7 @@ export function createReport(engine: Engine): Report {
     },
     unprotected(turn, error) {
       counts.unprotected += 1
+      meters.unprotected(turn.plan.provider)
       log.unprotected(subjectOf(turn, turn.plan.parts), error)
     },
   }

@@ -189,6 +189,7 @@ function count(lock: SessionLock, meter: Meter): () => void {
   const handled = counter('handled', 'Leases that ended with their messages handled or failed.')
   const takeovers = counter('takeovers', 'Stale leases taken over: their holder had crashed or hung.')
   const lost = counter('leases_lost', 'Leases lost by their holder, by why.')
+  const unprotected = counter('unprotected', 'Deliveries handled without protection while the store was down.')
   const storeErrors = counter('store_errors', 'Failed calls of the store, by kind.')
   for (const loss of LOSSES) lost.add(0, { loss })
   for (const kind of [...STORE_ERROR_KINDS, 'unknown'] as const) storeErrors.add(0, { kind })
@@ -214,6 +215,7 @@ function count(lock: SessionLock, meter: Meter): () => void {
       handled.add(1, { result, provider })
       hold.record(heldMs / 1000)
     },
+    unprotected: () => unprotected.add(1),
   })
   const stopListening = listenTo(lock, {
     takeover: () => takeovers.add(1),

@@ -63,6 +63,10 @@ export function collectMetrics(lock: SessionLock, options: MetricsOptions = {}):
   ])
   const takeovers = counter('takeovers_total', 'Stale leases taken over: their holder had crashed or hung.')
   const lost = counter('leases_lost_total', 'Leases lost by their holder, by why.', ['loss'])
+  const unprotected = counter(
+    'unprotected_total',
+    'Deliveries handled without protection while the store was down (onStoreError: allow).',
+  )
   const storeErrors = counter('store_errors_total', 'Failed calls of the store, by kind.', ['kind'])
   const wait = histogram('wait_seconds', 'From the arrival of a delivery to its lease.', WAIT_SECONDS)
   const hold = histogram('hold_seconds', 'How long a lease was held.', HOLD_SECONDS)
@@ -82,6 +86,7 @@ export function collectMetrics(lock: SessionLock, options: MetricsOptions = {}):
       handled.inc({ result, provider })
       hold.observe(heldMs / 1000)
     },
+    unprotected: () => unprotected.inc(),
   })
   const stopListening = listenTo(lock, {
     takeover: () => takeovers.inc(),

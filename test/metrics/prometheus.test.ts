@@ -123,11 +123,16 @@ test('a store that is down is told of, and what this node knows is told all the 
     claim: () => Promise.reject(new StoreError('unreachable', 'down')),
   }
   const lock = createSessionLock({ store, logger: false })
-  locks.push(lock)
+  const lenient = createSessionLock({ store, onStoreError: 'allow', logger: false })
+  locks.push(lock, lenient)
   const metrics = collectMetrics(lock)
+  const lenientMetrics = collectMetrics(lenient)
   await expect(lock.run({ messageId: 'm' }, () => 1)).rejects.toThrow(StoreError)
+  await lenient.run({ messageId: 'm' }, () => 1)
+  expect(valueIn(await lenientMetrics.text(), 'session_lock_unprotected_total')).toBe(1)
   const text = await metrics.text()
   expect(valueIn(text, 'session_lock_store_up')).toBe(0)
   expect(valueIn(text, 'session_lock_store_errors_total{kind="unreachable"}')).toBe(1)
   expect(valueIn(text, 'session_lock_leases_held')).toBe(0)
+  expect(valueIn(text, 'session_lock_unprotected_total')).toBe(0)
 })
