@@ -1,13 +1,14 @@
 /** The admin, whatever the framework: from a request to its answer. */
 import { readFileSync } from 'node:fs'
 import { engineOf } from '../engine/lock.ts'
+import type { Metrics } from '../metrics/prometheus.ts'
 import { reasonOf, StoreError } from '../store/store.ts'
 import { type AdminAnswer, type AdminRequest, json, problem, text } from './answer.ts'
 import { answered, createApi } from './api.ts'
 import { isOurs } from './authorize.ts'
 import { createLive } from './live.ts'
 import { createMasking } from './masking.ts'
-import { type AdminOptions, type MetricsText, resolveAdminOptions } from './options.ts'
+import { type AdminOptions, resolveAdminOptions } from './options.ts'
 import { livePage, storyPage } from './page.ts'
 import { record } from './recorder.ts'
 import { SCRIPT } from './script.ts'
@@ -33,14 +34,14 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
   const recorder = record(lock)
   const view = () => readView(lock, masking)
   const api = createApi(lock, masking, view, version)
-  const metricsText = metrics === undefined ? ownMetrics() : Promise.resolve(metrics)
+  const ownMetrics = metrics === undefined ? collectOwn() : undefined
   const lives = new Map<string, ReturnType<typeof createLive>>()
 
-  async function ownMetrics(): Promise<MetricsText | false> {
+  async function collectOwn(): Promise<Metrics | undefined> {
     try {
       return (await import('../metrics/prometheus.ts')).collectMetrics(lock)
     } catch {
-      return false
+      return undefined
     }
   }
 
@@ -162,8 +163,8 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
   }
 
   async function metricsPage(): Promise<AdminAnswer> {
-    const found = await metricsText
     if (metrics === false) return problem(404, 'There is nothing here.')
+    const found = metrics ?? (await ownMetrics)
     if (!found) return problem(501, 'Metrics need the package prom-client: npm install prom-client')
     return text(found.contentType, await found.text())
   }
@@ -177,6 +178,7 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
     answer,
     close() {
       recorder.stop()
+      void ownMetrics?.then((own) => own?.stop())
       for (const live of lives.values()) live.stop()
     },
   }

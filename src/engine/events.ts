@@ -103,7 +103,8 @@ export interface Events {
 }
 
 export function createEvents(report: (error: unknown) => void): Events {
-  const emitter = new EventEmitter()
+  // As many as there are admins, metrics and traces of one lock: none of them is a leak.
+  const emitter = new EventEmitter().setMaxListeners(0)
   return {
     on: (name, listener) => void emitter.on(requireEventName(name), listener),
     off: (name, listener) => void emitter.off(requireEventName(name), listener),

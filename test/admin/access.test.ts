@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import express from 'express'
 import { pino } from 'pino'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { type AdminOptions, adminFetch, adminRouter, basicAuth } from '../../src/admin/index.ts'
 import { createSessionLock, type RunKey, type SessionLock, type Store, StoreError } from '../../src/index.ts'
 import { memoryStore } from '../../src/store/memory.ts'
@@ -324,6 +324,26 @@ describe.each([
       text: 'none is stale',
     })
   })
+})
+
+test('a closed admin counts no more, and many on one lock are no warning', async () => {
+  const warnings: string[] = []
+  const warn = (warning: Error): void => void warnings.push(warning.message)
+  process.on('warning', warn)
+  onTestFinished(() => void process.off('warning', warn))
+  const admins = Array.from({ length: 12 }, () => adminFetch({ lock, authorize: anybody }))
+  const acquiredBy = async (admin: (typeof admins)[number] | undefined) => {
+    const text = await (await admin?.(new Request('http://bot.example/metrics')))?.text()
+    return /claims_total\{outcome="acquired".*\} (\d+)/.exec(text ?? '')?.[1]
+  }
+  const [first, second, ...others] = admins
+  await Promise.all(admins.map(acquiredBy))
+  await lock.run({ messageId: 'm1' }, () => 1)
+  first?.close()
+  await lock.run({ messageId: 'm2' }, () => 1)
+  expect([await acquiredBy(first), await acquiredBy(second)]).toEqual(['1', '2'])
+  for (const admin of [second, ...others]) admin?.close()
+  expect(warnings).toEqual([])
 })
 
 test('a path that is no URL is answered like any other, whoever calls the router', async () => {
