@@ -1,14 +1,12 @@
 /** The JSON that stands under `/api`. */
 import { arch, platform } from 'node:process'
 import { examineStore } from '../engine/doctor.ts'
-import type { MessagesFilter, SessionsFilter } from '../engine/inspection.ts'
 import { engineOf, type SessionLock } from '../engine/lock.ts'
-import { MESSAGE_STATUSES } from '../store/store.ts'
 import { type AdminAnswer, json, problem } from './answer.ts'
+import { AskedWrongly, messagesFilter, nameAsked, sessionsFilter } from './asked.ts'
 import type { Masking } from './masking.ts'
 import type { View } from './view.ts'
 
-const MOST = 1000
 /** Handles are looked for among so many rows. */
 const ALL = 10_000
 
@@ -29,9 +27,6 @@ export interface Api {
   /** What changes something, with POST. */
   readonly changes: Readonly<Record<string, Route>>
 }
-
-/** A request that cannot be met, and why. */
-class AskedWrongly extends Error {}
 
 export function createApi(lock: SessionLock, masking: Masking, view: () => Promise<View>, version: string): Api {
   const startedAt = Date.now()
@@ -76,7 +71,7 @@ export function createApi(lock: SessionLock, masking: Masking, view: () => Promi
         return json(200, (await lock.messages(messagesFilter(query))).map(masking.message))
       },
       async find({ query }) {
-        const found = await lock.find(query.get('name') ?? '')
+        const found = await lock.find(nameAsked(query))
         return json(200, {
           sessions: found.sessions.map(masking.session),
           messages: found.messages.map(masking.message),
@@ -140,42 +135,4 @@ function textsIn(body: Asked['body'], name: string): string[] {
   const value = body[name]
   if (Array.isArray(value) && value.every((one) => typeof one === 'string')) return value
   throw new AskedWrongly(`"${name}" must be an array of texts, as the lists have them`)
-}
-
-function sessionsFilter(query: URLSearchParams): SessionsFilter {
-  const stale = query.get('stale')
-  const prospect = query.get('prospect')
-  const device = query.get('device')
-  const nodeId = query.get('node')
-  return {
-    limit: limitIn(query),
-    ...(stale !== null && { stale: stale === 'true' }),
-    ...(prospect !== null && { prospect }),
-    ...(device !== null && { device }),
-    ...(nodeId !== null && { nodeId }),
-  }
-}
-
-function messagesFilter(query: URLSearchParams): MessagesFilter {
-  const asked = query.get('status')
-  const status = MESSAGE_STATUSES.find((one) => one === asked)
-  const session = query.get('session')
-  const since = query.get('since')
-  if (asked !== null && !status) throw new AskedWrongly(`"status" must be one of ${MESSAGE_STATUSES.join(', ')}`)
-  if (since !== null && !/^\d+$/.test(since)) throw new AskedWrongly('"since" must be epoch milliseconds')
-  return {
-    limit: limitIn(query),
-    ...(status && { status }),
-    ...(session !== null && { session }),
-    ...(since !== null && { since: Number(since) }),
-  }
-}
-
-function limitIn(query: URLSearchParams): number {
-  const text = query.get('limit') ?? '100'
-  const limit = Number(text)
-  if (!Number.isSafeInteger(limit) || limit < 1 || limit > MOST) {
-    throw new AskedWrongly(`"limit" must be a whole number from 1 to ${MOST}`)
-  }
-  return limit
 }

@@ -1,4 +1,4 @@
-/** Lengths of time, as people read them. */
+/** Lengths of time, as people read and write them. */
 const SECOND_MS = 1000
 const MINUTE_MS = 60 * SECOND_MS
 const HOUR_MS = 60 * MINUTE_MS
@@ -13,4 +13,12 @@ export function formatDuration(durationMs: number): string {
   if (ms < HOUR_MS) return `${Math.floor(ms / MINUTE_MS)}m ${two((ms % MINUTE_MS) / SECOND_MS)}s`
   if (ms < DAY_MS) return `${Math.floor(ms / HOUR_MS)}h ${two((ms % HOUR_MS) / MINUTE_MS)}m`
   return `${Math.floor(ms / DAY_MS)}d ${two((ms % DAY_MS) / HOUR_MS)}h`
+}
+
+const UNITS: Readonly<Record<string, number>> = { s: SECOND_MS, m: MINUTE_MS, h: HOUR_MS, d: DAY_MS }
+
+/** Reads `30s`, `5m`, `2h` or `1d`, in milliseconds; undefined where it is none. */
+export function parseDuration(text: string): number | undefined {
+  const [, number, unit = ''] = /^(\d+)([smhd])$/.exec(text) ?? []
+  return number === undefined ? undefined : Number(number) * (UNITS[unit] ?? 0)
 }

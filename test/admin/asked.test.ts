@@ -1,0 +1,46 @@
+/** What the API may be asked, and what it makes of what it does not know. */
+import { beforeEach, expect, onTestFinished, test } from 'vitest'
+import { adminFetch } from '../../src/admin/index.ts'
+import { createSessionLock, type SessionLock } from '../../src/index.ts'
+import { memoryStore } from '../../src/store/memory.ts'
+
+let lock: SessionLock
+let ask: (path: string) => Promise<Response>
+
+beforeEach(() => {
+  lock = createSessionLock({ store: memoryStore(), logger: false })
+  const admin = adminFetch({ lock, authorize: () => true, metrics: false })
+  ask = (path) => admin(new Request(`http://bot.example${path}`))
+  onTestFinished(async () => {
+    admin.close()
+    await lock.close()
+  })
+})
+
+test('sessions by age, messages since a moment or for a while, as the command line has them', async () => {
+  await lock.run({ messageId: 'done', prospect: 'ada' }, () => 1)
+  await lock.run({ messageId: 'held', prospect: 'bob' }, async () => {
+    const namesAt = async (path: string) =>
+      ((await (await ask(path)).json()) as Array<{ name: string }>).map(({ name }) => name)
+    expect(await namesAt('/api/sessions?older-than=0s&stale=false')).toEqual(['bob'])
+    expect(await namesAt('/api/sessions?older-than=5m')).toEqual([])
+  })
+  const idsAt = async (path: string) =>
+    ((await (await ask(path)).json()) as Array<{ messageId: string }>).map(({ messageId }) => messageId).toSorted()
+  expect(await idsAt('/api/messages?since=1h')).toEqual(['done', 'held'])
+  expect(await idsAt(`/api/messages?since=${Date.now() + 60_000}`)).toEqual([])
+})
+
+test.each([
+  ['/api/sessions?stale=1', /"stale" must be true or false/],
+  ['/api/sessions?older-than=5', /"older-than" must be a duration like 30s/],
+  ['/api/sessions?prospcet=ada', /"prospcet" is unknown; there are: stale, prospect/],
+  ['/api/messages?since=1w', /"since" must be a duration like 1h, or epoch milliseconds/],
+  ['/api/messages?stale=true', /"stale" is unknown; there are: status/],
+  ['/api/find', /"name" must be/],
+  ['/api/find?name=', /"name" must be/],
+])('%s is refused, with why', async (path, text) => {
+  const answer = await ask(path)
+  expect(answer.status).toBe(400)
+  expect(((await answer.json()) as { detail: string }).detail).toMatch(text)
+})
