@@ -2,9 +2,10 @@
 import { readFileSync } from 'node:fs'
 import { engineOf } from '../engine/lock.ts'
 import type { Metrics } from '../metrics/prometheus.ts'
-import { reasonOf, StoreError } from '../store/store.ts'
-import { type AdminAnswer, type AdminRequest, json, problem, text } from './answer.ts'
-import { answered, createApi } from './api.ts'
+import { StoreError } from '../store/store.ts'
+import { type AdminAnswer, type AdminRequest, isPassing, json, problem, text, troubleWith } from './answer.ts'
+import { createApi } from './api.ts'
+import { AskedWrongly, textAsked } from './asked.ts'
 import { isOurs } from './authorize.ts'
 import { createLive } from './live.ts'
 import { createMasking } from './masking.ts'
@@ -61,9 +62,11 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
       const who = await whoAsks(request)
       return typeof who === 'string' ? await route(request, who) : who
     } catch (error) {
+      if (error instanceof AskedWrongly) return problem(400, error.message)
       if (error instanceof StoreError) {
-        const detail = `The store does not answer: ${reasonOf(error)}`
-        return problem(503, detail, { 'retry-after': '5' })
+        return isPassing(error)
+          ? problem(503, troubleWith(error), { 'retry-after': '5' })
+          : problem(500, troubleWith(error))
       }
       lock.log.error({ node: lock.options.nodeId, err: error }, 'failed to answer a request of the admin')
       return problem(500, 'The admin failed; its log says why.')
@@ -87,7 +90,7 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
     if (Object.hasOwn(api.changes, name)) return change(request, name, who)
     if (method !== 'GET' && method !== 'HEAD') return problem(405, `${method} is not for this.`, { allow: 'GET' })
     const read = Object.hasOwn(api.reads, name) ? api.reads[name] : undefined
-    if (read) return answered(read, { query: request.query, body: {}, who })
+    if (read) return read({ query: request.query, body: {}, who })
     return show(request)
   }
 
@@ -102,7 +105,7 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
     if (typeof body !== 'object' || body === null || Array.isArray(body)) {
       return problem(400, 'The body must be a JSON object.')
     }
-    return answered(change, { query: request.query, body: body as Record<string, unknown>, who })
+    return change({ query: request.query, body: body as Record<string, unknown>, who })
   }
 
   async function show(request: AdminRequest<Source>): Promise<AdminAnswer> {
@@ -141,17 +144,17 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
       return livePage(contextAt(base), await heading(), sectionsOf(await view(), contextAt(base)), '')
     } catch (error) {
       if (!(error instanceof StoreError)) throw error
-      const down = `The store does not answer: ${reasonOf(error)}`
-      return livePage(contextAt(base), { store: 'store down', version }, undefined, down)
+      return livePage(contextAt(base), { store: 'store down', version }, undefined, troubleWith(error))
     }
   }
 
   /** By a name, or by the handle of a session that is held. */
   async function story(base: string, query: URLSearchParams): Promise<AdminAnswer> {
     const handle = query.get('session')
+    const name = textAsked(query, 'name')
     const [held] = handle === null ? [] : masking.named(await lock.sessions({ limit: MOST_LOOKED_THROUGH }), [handle])
-    const found = await lock.find(held?.key ?? query.get('name') ?? '')
-    const title = held ? masking.session(held).name : (query.get('name') ?? 'This session is no longer held')
+    const found = await lock.find(held?.key ?? name ?? '')
+    const title = held ? masking.session(held).name : (name ?? 'This session is no longer held')
     return storyPage(contextAt(base), await heading(), title, {
       sessions: found.sessions.map(masking.session),
       messages: found.messages.slice(0, MOST_STORIES).map(masking.message),

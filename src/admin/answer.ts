@@ -1,4 +1,5 @@
 /** What goes in and out of the admin, whatever the framework. */
+import { reasonOf, StoreError } from '../store/store.ts'
 
 /** A request, as far as the admin reads it. */
 export interface AdminRequest<Source> {
@@ -29,6 +30,18 @@ export interface Sink {
   isFull(): boolean
   /** May be called again, and when nobody is there any more. */
   end(): void
+}
+
+/** What is wrong with the store, for people. */
+export function troubleWith(error: unknown): string {
+  return isPassing(error)
+    ? `The store does not answer: ${reasonOf(error)}`
+    : `The store refuses this: ${reasonOf(error)}`
+}
+
+/** Is it worth asking the store again? */
+export function isPassing(error: unknown): boolean {
+  return !(error instanceof StoreError && (error.kind === 'data' || error.kind === 'setup'))
 }
 
 const HEADERS = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' }

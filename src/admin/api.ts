@@ -2,7 +2,7 @@
 import { arch, platform } from 'node:process'
 import { examineStore } from '../engine/doctor.ts'
 import { engineOf, type SessionLock } from '../engine/lock.ts'
-import { type AdminAnswer, json, problem } from './answer.ts'
+import { type AdminAnswer, json } from './answer.ts'
 import { AskedWrongly, messagesFilter, nameAsked, sessionsFilter } from './asked.ts'
 import type { Masking } from './masking.ts'
 import type { View } from './view.ts'
@@ -21,6 +21,7 @@ interface Asked {
 
 type Route = (asked: Asked) => Promise<AdminAnswer>
 
+/** Throws {@link AskedWrongly} where it cannot be met. */
 export interface Api {
   /** What is asked with GET. */
   readonly reads: Readonly<Record<string, Route>>
@@ -111,16 +112,6 @@ export function createApi(lock: SessionLock, masking: Masking, view: () => Promi
         return json(200, removed)
       },
     },
-  }
-}
-
-/** Answers a wrong question with what is wrong. Other errors are the caller's. */
-export async function answered(route: Route, asked: Asked): Promise<AdminAnswer> {
-  try {
-    return await route(asked)
-  } catch (error) {
-    if (error instanceof AskedWrongly) return problem(400, error.message)
-    throw error
   }
 }
 

@@ -61,8 +61,11 @@ function allowOnly(query: URLSearchParams, names: readonly string[]): void {
   }
 }
 
-function textAsked(query: URLSearchParams, name: string): string | undefined {
-  return query.get(name) ?? undefined
+export function textAsked(query: URLSearchParams, name: string): string | undefined {
+  const text = query.get(name) ?? undefined
+  // Not every database takes it.
+  if (text?.includes('\0')) throw new AskedWrongly(`"${name}" has a NUL in it, and nothing is called so`)
+  return text
 }
 
 function sinceAsked(query: URLSearchParams): number | undefined {

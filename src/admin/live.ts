@@ -1,6 +1,5 @@
 /** Keeps pages up to date: one reading of the store for all who look, and none while nobody does. */
-import { reasonOf } from '../store/store.ts'
-import type { Sink } from './answer.ts'
+import { type Sink, troubleWith } from './answer.ts'
 import type { Sections } from './sections.ts'
 
 /** Counting a large table takes a while: of the database's time, looking takes no more than this share. */
@@ -30,7 +29,7 @@ export function createLive(read: () => Promise<Sections>, everyMs: number): Live
       const sections = await read()
       for (const watcher of watchers) watcher.show(sections)
     } catch (error) {
-      for (const watcher of watchers) watcher.tell('down', `The store does not answer: ${reasonOf(error)}`)
+      for (const watcher of watchers) watcher.tell('down', troubleWith(error))
     }
     isReading = false
     if (watchers.size > 0 && !isStopped) {

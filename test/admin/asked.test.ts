@@ -39,8 +39,24 @@ test.each([
   ['/api/messages?stale=true', /"stale" is unknown; there are: status/],
   ['/api/find', /"name" must be/],
   ['/api/find?name=', /"name" must be/],
+  ['/api/find?name=a%00', /"name" has a NUL/],
+  ['/api/sessions?prospect=%00', /"prospect" has a NUL/],
+  ['/api/messages?session=%00', /"session" has a NUL/],
+  ['/show?name=%00', /"name" has a NUL/],
 ])('%s is refused, with why', async (path, text) => {
   const answer = await ask(path)
   expect(answer.status).toBe(400)
   expect(((await answer.json()) as { detail: string }).detail).toMatch(text)
+})
+
+test('a store that refuses for good is not said to be gone: nobody is told to come again', async () => {
+  const gone = createSessionLock({ store: 'sqlite::memory:', migrate: 'off', logger: false })
+  const admin = adminFetch({ lock: gone, authorize: () => true, metrics: false })
+  onTestFinished(async () => {
+    admin.close()
+    await gone.close()
+  })
+  const answer = await admin(new Request('http://bot.example/api/sessions'))
+  expect([answer.status, answer.headers.get('retry-after')]).toEqual([500, null])
+  expect(((await answer.json()) as { detail: string }).detail).toMatch(/^The store refuses this: .*table/)
 })
