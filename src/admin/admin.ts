@@ -1,6 +1,7 @@
 /** The admin, whatever the framework: from a request to its answer. */
 import { readFileSync } from 'node:fs'
-import { engineOf } from '../engine/lock.ts'
+import { engineOf, requireEngine } from '../engine/lock.ts'
+import { within } from '../engine/port.ts'
 import type { Metrics } from '../metrics/prometheus.ts'
 import { StoreError } from '../store/store.ts'
 import { type AdminAnswer, type AdminRequest, isPassing, json, problem, text, troubleWith } from './answer.ts'
@@ -20,6 +21,8 @@ import { readView } from './view.ts'
 /** A handle is looked for among so many sessions. */
 const MOST_LOOKED_THROUGH = 10_000
 const MOST_STORIES = 100
+/** Whoever asks whether a node is ready does not wait long. */
+const READY_WITHIN_MS = 3000
 
 export interface Admin<Source> {
   /** Never rejects. */
@@ -30,6 +33,7 @@ export interface Admin<Source> {
 
 export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source> {
   const { lock, authorize, readOnly, maskNumbers, refreshMs, metrics } = resolveAdminOptions(options)
+  const { port } = requireEngine(lock)
   const version = readVersion()
   const masking = createMasking(maskNumbers)
   const recorder = record(lock)
@@ -173,7 +177,12 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
   }
 
   async function ready(): Promise<AdminAnswer> {
-    await lock.sessions({ limit: 1 })
+    let hasAnswered = false
+    const asking = lock.sessions({ limit: 1 }).then(() => {
+      hasAnswered = true
+    })
+    await within(port, READY_WITHIN_MS, asking)
+    if (!hasAnswered) throw new StoreError('unreachable', `session-lock: not within ${READY_WITHIN_MS} ms`)
     return json(200, { status: 'ok' })
   }
 

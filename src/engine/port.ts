@@ -50,12 +50,15 @@ export function pause(port: Port, delayMs: number, awaited?: 'awaited'): Promise
   })
 }
 
-/** Fulfilled when the work is over, or the time. */
+/** Fulfilled when the work is over, or the time; rejects with what the work rejects with until then. */
 export async function within(port: Port, limitMs: number, work: Promise<void>): Promise<void> {
   let timer: Timer | undefined
   const late = new Promise<void>((resolve) => {
     timer = port.after(limitMs, resolve, 'awaited')
   })
-  await Promise.race([work, late])
-  timer?.cancel()
+  try {
+    await Promise.race([work, late])
+  } finally {
+    timer?.cancel()
+  }
 }

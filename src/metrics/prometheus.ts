@@ -4,6 +4,7 @@ import { LOSSES } from '../engine/errors.ts'
 import { listenTo } from '../engine/events.ts'
 import type { LockStats } from '../engine/inspection.ts'
 import { requireEngine, type SessionLock } from '../engine/lock.ts'
+import { within } from '../engine/port.ts'
 import { STORE_ERROR_KINDS } from '../store/store.ts'
 import { BATCH_ITEMS, CALL_SECONDS, HOLD_SECONDS, WAIT_SECONDS } from './buckets.ts'
 
@@ -32,6 +33,8 @@ export interface Metrics {
 }
 
 const STORE_EVERY_MS = 10_000
+/** Prometheus itself waits 10 s for all of it, unless told otherwise. */
+const STORE_WITHIN_MS = 5000
 
 /**
  * Counts what a lock does, from now on. No label names a prospect, a device or a message, so the number of series does
@@ -111,6 +114,7 @@ export function collectMetrics(lock: SessionLock, options: MetricsOptions = {}):
 /** Gauges that are read when somebody scrapes. */
 function watchStore(lock: SessionLock, prefix: string, registry: Registry, everyMs: number): void {
   const registers = [registry]
+  const { port } = requireEngine(lock)
   let asked: Promise<LockStats | undefined> | undefined
   let askedAt = 0
 
@@ -118,7 +122,7 @@ function watchStore(lock: SessionLock, prefix: string, registry: Registry, every
   function stats(): Promise<LockStats | undefined> {
     if (asked) return asked
     askedAt = performance.now()
-    const asking = lock.stats().catch(() => undefined)
+    const asking = ask()
     asked = asking
     void asking.then((found) => {
       const forget = () => {
@@ -128,6 +132,18 @@ function watchStore(lock: SessionLock, prefix: string, registry: Registry, every
       else forget()
     })
     return asking
+  }
+
+  async function ask(): Promise<LockStats | undefined> {
+    let found: LockStats | undefined
+    const asking = lock.stats().then(
+      (stats) => {
+        found = stats
+      },
+      () => undefined,
+    )
+    await within(port, STORE_WITHIN_MS, asking)
+    return found
   }
 
   const own = (name: string, help: string, read: () => number) =>
