@@ -26,26 +26,40 @@ export function adminRouter<Source extends IncomingMessage = IncomingMessage>(
 ): AdminRouter {
   const admin = createAdmin(options)
   const router = (request: IncomingMessage, response: ServerResponse, next: (error?: unknown) => void) => {
-    const { baseUrl = '', originalUrl, url = '/' } = request as Mounted
-    const [pathname = '/', query] = url.split('?')
+    const { originalUrl, url = '/', baseUrl } = request as Mounted
+    const [pathname, query] = partsOf(url)
+    const [originalPath] = partsOf(originalUrl ?? url)
+    const base = baseUrl ?? baseOf(originalPath, pathname)
     // Its links go below itself, so it needs the slash at its end; whoever may not look gets no redirection either.
-    const isBare = pathname === '/' && baseUrl !== '' && (originalUrl ?? url).split('?')[0] === baseUrl
+    const isBare = pathname === '/' && base !== '' && originalPath === base
     void admin
       .answer({
         method: request.method ?? 'GET',
         path: pathname,
         query: new URLSearchParams(query),
-        base: baseUrl,
+        base,
         header: (name) => [request.headers[name]].flat()[0],
         json: () => readBody(request, response),
         source: request as Source,
       })
       .then((answer) =>
-        isBare && answer.status === 200 ? redirect(response, `${baseUrl}/`) : send(request, response, answer),
+        isBare && answer.status === 200 ? redirect(response, `${base}/`) : send(request, response, answer),
       )
       .catch(next)
   }
   return Object.assign(router, { close: admin.close })
+}
+
+/** The path, and what is asked: there may be another `?` in that. */
+function partsOf(url: string): [path: string, query: string] {
+  const at = url.indexOf('?')
+  return at < 0 ? [url, ''] : [url.slice(0, at), url.slice(at + 1)]
+}
+
+/** Where it is mounted by what strips the path, and does not say: Connect, middie. */
+function baseOf(originalPath: string, path: string): string {
+  if (originalPath.endsWith(path)) return originalPath.slice(0, -path.length)
+  return path === '/' ? originalPath : ''
 }
 
 const parse = bodyParser.json({ limit: '256kb' })
