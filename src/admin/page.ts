@@ -1,6 +1,6 @@
 /** The pages: what is going on, and the story of one message or session. */
 import { formatDuration } from '../engine/duration.ts'
-import { momentsOf } from '../engine/timeline.ts'
+import { isoTime, momentsOf } from '../engine/timeline.ts'
 import { type AdminAnswer, text } from './answer.ts'
 import { type Html, html } from './html.ts'
 import type { ShownMessage, ShownSession } from './masking.ts'
@@ -72,8 +72,10 @@ function storyOf(shown: ShownMessage): Html {
 }
 
 function timeOf(at: number): Html {
+  const time = isoTime(at)
+  if (time === undefined) return html`never`
   const distance = at <= Date.now() ? `${formatDuration(Date.now() - at)} ago` : `in ${formatDuration(at - Date.now())}`
-  return html`<time datetime="${new Date(at).toISOString()}">${new Date(at).toISOString().replace('T', ' ').slice(0, 19)} UTC</time> <small>(${distance})</small>`
+  return html`<time datetime="${time}">${time.replace('T', ' ').slice(0, 19)} UTC</time> <small>(${distance})</small>`
 }
 
 function page({ base, readOnly, nodeId }: PageContext, { store, version }: Heading, body: Html): AdminAnswer {

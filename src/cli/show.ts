@@ -2,7 +2,7 @@
 
 import { formatDuration } from '../engine/duration.ts'
 import { sessionNameOf } from '../engine/inspection.ts'
-import { momentsOf } from '../engine/timeline.ts'
+import { isoTime, momentsOf } from '../engine/timeline.ts'
 import type { MessageRow } from '../store/store.ts'
 import { asJson, type Command, counted, type Printed, UsageError } from './command.ts'
 import { formatSessions } from './session-table.ts'
@@ -63,8 +63,10 @@ function storyOf(row: MessageRow): string {
   const of = [...where, session === null ? '' : `session ${session}`].filter((part) => part !== '').join(', ')
   const now = Date.now()
   const rows = momentsOf(row).map(({ at, what }) => {
+    const time = isoTime(at)
+    if (time === undefined) return ['never', '', what]
     const distance = at <= now ? `${formatDuration(now - at)} ago` : `in ${formatDuration(at - now)}`
-    return [new Date(at).toISOString(), distance, what]
+    return [time, distance, what]
   })
   const columns = [{ title: 'WHEN' }, { title: '', align: 'right' }, { title: 'WHAT' }] as const
   return `${printable(head)}\n${printable(of)}\n${formatTable(columns, rows)}`

@@ -36,6 +36,12 @@ export function momentsOf(row: Known): Moment[] {
   return moments.sort((a, b) => a.at - b.at)
 }
 
+/** As ISO 8601 has it; undefined of what lies beyond all dates, and so never comes. */
+export function isoTime(at: number): string | undefined {
+  const date = new Date(at)
+  return Number.isNaN(date.getTime()) ? undefined : date.toISOString()
+}
+
 function endOf({ status, attempts, lastError }: Known, by: string): string {
   const tries = attempts > 1 ? `, after ${attempts} tries` : ''
   return `${status}${by}${tries}${lastError === null ? '' : `: ${lastError}`}`

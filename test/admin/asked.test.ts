@@ -49,6 +49,14 @@ test.each([
   expect(((await answer.json()) as { detail: string }).detail).toMatch(text)
 })
 
+test('what is remembered for ever is shown with its story', async () => {
+  const lasting = createSessionLock({ store: lock.options.store, retentionMs: 1e16, logger: false })
+  onTestFinished(() => lasting.close())
+  await lasting.run({ messageId: 'm', prospect: 'ada' }, () => 1)
+  const answer = await ask('/show?name=ada')
+  expect([answer.status, await answer.text()]).toEqual([200, expect.stringContaining('<li>never forgotten')])
+})
+
 test('a store that refuses for good is not said to be gone: nobody is told to come again', async () => {
   const gone = createSessionLock({ store: 'sqlite::memory:', migrate: 'off', logger: false })
   const admin = adminFetch({ lock: gone, authorize: () => true, metrics: false })
