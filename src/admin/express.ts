@@ -1,12 +1,12 @@
 /** The admin for Express, and for anything else that calls `(request, response, next)`. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import bodyParser from 'body-parser'
+import { createBodyReader } from '../http/body.ts'
 import { createAdmin } from './admin.ts'
 import type { AdminAnswer, Sink } from './answer.ts'
 import type { AdminOptions } from './options.ts'
 
 /** What Express adds to a request, as far as it is read here. */
-type Mounted = IncomingMessage & { readonly baseUrl?: string; readonly originalUrl?: string; body?: unknown }
+type Mounted = IncomingMessage & { readonly baseUrl?: string; readonly originalUrl?: string }
 
 /** An Express middleware; `close` ends the live streams, so that a server can close. */
 export interface AdminRouter {
@@ -38,8 +38,8 @@ export function adminRouter<Source extends IncomingMessage = IncomingMessage>(
         path: pathname,
         query: new URLSearchParams(query),
         base,
-        header: (name) => [request.headers[name]].flat()[0],
-        json: () => readBody(request, response),
+        header: (name) => headerOf(request, name),
+        json: () => readJson(request, response),
         source: request as Source,
       })
       .then((answer) =>
@@ -62,14 +62,17 @@ function baseOf(originalPath: string, path: string): string {
   return path === '/' ? originalPath : ''
 }
 
-const parse = bodyParser.json({ limit: '256kb' })
+/** HTTP/2 has another name for the host. */
+function headerOf({ headers }: IncomingMessage, name: string): string | undefined {
+  return [headers[name] ?? (name === 'host' ? headers[':authority'] : undefined)].flat()[0]
+}
+
+const readBody = createBodyReader(256 * 1024)
 
 /** What a parser before us has read, or what we read. */
-function readBody(request: Mounted, response: ServerResponse): Promise<unknown> {
-  if (request.body !== undefined) return Promise.resolve(request.body)
-  return new Promise((resolve) => {
-    parse(request, response, (error) => resolve(error ? undefined : request.body))
-  })
+async function readJson(request: IncomingMessage, response: ServerResponse): Promise<unknown> {
+  const read = await readBody(request, response)
+  return 'refusal' in read ? undefined : read.body
 }
 
 function redirect(response: ServerResponse, location: string): void {

@@ -1,6 +1,8 @@
 /** The router, whoever calls it. */
-import { createServer, type RequestListener } from 'node:http'
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
+import { connect, createServer as createHttp2Server } from 'node:http2'
 import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
 import express from 'express'
 import { beforeEach, expect, onTestFinished, test } from 'vitest'
 import { type AdminRouter, adminRouter } from '../../src/admin/index.ts'
@@ -47,4 +49,25 @@ test('where the path is stripped and nobody says from what, links go where it is
     expect((await fetch(`${origin}${path}`)).status).toBe(200)
   const bare = await fetch(`${origin}/locks`, { redirect: 'manual' })
   expect([bare.status, bare.headers.get('location')]).toEqual([302, '/locks/'])
+})
+
+test('over HTTP/2 the page’s own POST is read, whatever its length, and another site’s is not', async () => {
+  const server = createHttp2Server((request, response) =>
+    admin(request as unknown as IncomingMessage, response as unknown as ServerResponse, () => response.destroy()),
+  )
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const client = connect(origin)
+  onTestFinished(() => {
+    client.destroy()
+    server.close()
+  })
+  const post = async (from: string): Promise<unknown> => {
+    const headers = { 'content-type': 'application/json', origin: from }
+    const stream = client.request({ ':method': 'POST', ':path': '/api/release', ...headers })
+    stream.end('{"stale":true}')
+    return JSON.parse(await text(stream))
+  }
+  expect(await post(origin)).toEqual({ released: [], refused: [] })
+  expect(await post('http://evil.example')).toMatchObject({ status: 403 })
 })
