@@ -41,6 +41,7 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
   const api = createApi(lock, masking, view, version)
   const ownMetrics = metrics === undefined ? collectOwn() : undefined
   const lives = new Map<string, ReturnType<typeof createLive>>()
+  let isClosed = false
 
   async function collectOwn(): Promise<Metrics | undefined> {
     try {
@@ -56,9 +57,12 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
 
   /** Links stand in the parts, so there is one for each place where it is mounted. */
   function liveAt(base: string): ReturnType<typeof createLive> {
-    const found = lives.get(base) ?? createLive(async () => sectionsOf(await view(), contextAt(base)), refreshMs)
-    lives.set(base, found)
-    return found
+    const found = lives.get(base)
+    if (found) return found
+    const read = async () => sectionsOf(await view(), contextAt(base))
+    const live = createLive(read, refreshMs, () => lives.delete(base))
+    lives.set(base, live)
+    return live
   }
 
   async function answer(request: AdminRequest<Source>): Promise<AdminAnswer> {
@@ -123,7 +127,7 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
         return {
           status: 200,
           headers: { 'content-type': 'text/event-stream', 'cache-control': 'no-store, no-transform' },
-          body: request.method === 'HEAD' ? '' : (sink, ended) => liveAt(base).stream(sink, ended),
+          body: isClosed || request.method === 'HEAD' ? '' : (sink, ended) => liveAt(base).stream(sink, ended),
         }
       case '/page.css':
         return text('text/css; charset=utf-8', STYLE)
@@ -189,6 +193,7 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
   return {
     answer,
     close() {
+      isClosed = true
       recorder.stop()
       void ownMetrics?.then((own) => own?.stop())
       for (const live of lives.values()) live.stop()

@@ -14,8 +14,8 @@ export interface Live {
   stop(): void
 }
 
-/** `read`: what is shown now. */
-export function createLive(read: () => Promise<Sections>, everyMs: number): Live {
+/** `read`: what is shown now. `abandoned` is called when the last one who looks has gone. */
+export function createLive(read: () => Promise<Sections>, everyMs: number, abandoned: () => void): Live {
   const watchers = new Set<Watcher>()
   let timer: NodeJS.Timeout | undefined
   let isReading = false
@@ -39,10 +39,17 @@ export function createLive(read: () => Promise<Sections>, everyMs: number): Live
     }
   }
 
+  function left(watcher: Watcher): void {
+    if (!watchers.delete(watcher) || watchers.size > 0) return
+    clearTimeout(timer)
+    timer = undefined
+    abandoned()
+  }
+
   return {
     stream(sink, ended) {
       if (isStopped || ended.aborted) return sink.end()
-      const watcher = createWatcher(sink, () => watchers.delete(watcher))
+      const watcher = createWatcher(sink, () => left(watcher))
       watchers.add(watcher)
       ended.addEventListener('abort', watcher.leave)
       if (!timer && !isReading) void refresh()

@@ -148,7 +148,11 @@ test('whoever reads again is shown the latest', async () => {
   let isFull = true
   const written: string[] = []
   let count = 0
-  const live = createLive(async () => sectionsWith(`reading ${count++}`), 1)
+  const live = createLive(
+    async () => sectionsWith(`reading ${count++}`),
+    1,
+    () => undefined,
+  )
   onTestFinished(() => live.stop())
   const sink = { write: (text: string) => void written.push(text), isFull: () => isFull, end: () => undefined }
   live.stream(sink, new AbortController().signal)
@@ -164,7 +168,11 @@ test('nothing is written to a stream that was closed, and it is not remembered',
   vi.useFakeTimers()
   onTestFinished(() => void vi.useRealTimers())
   const written: string[] = []
-  const live = createLive(() => Promise.resolve(sectionsWith('anything')), 1000)
+  const live = createLive(
+    () => Promise.resolve(sectionsWith('anything')),
+    1000,
+    () => undefined,
+  )
   const end = vi.fn<() => void>()
   const sink = { write: (text: string) => void written.push(text), isFull: () => false, end }
   live.stream(sink, new AbortController().signal)
