@@ -6,9 +6,13 @@ import type { Sections } from './sections.ts'
 const MOST_SHARE = 0.2
 /** Proxies cut what says nothing. */
 const HEARTBEAT_MS = 15_000
+/** Then a stream ends. The page asks for another one by itself, and whether it may look is asked again. */
+const STREAM_MS = 300_000
+/** How soon it asks. */
+const AGAIN_MS = 1000
 
 export interface Live {
-  /** Sends what has changed, until `ended` aborts. */
+  /** Sends what has changed, until `ended` aborts, but for {@link STREAM_MS} at most. */
   stream(sink: Sink, ended: AbortSignal): void
   /** Ends all streams. */
   stop(): void
@@ -73,16 +77,21 @@ interface Watcher {
 function createWatcher(sink: Sink, left: () => void): Watcher {
   const shown = new Map<string, string>()
   const tell = (event: string, value: unknown): void => {
-    if (!sink.isFull()) sink.write(`event: ${event}\ndata: ${JSON.stringify(value)}\n\n`)
+    if (!sink.isFull()) sink.write(`event: ${event}\nretry: ${AGAIN_MS}\ndata: ${JSON.stringify(value)}\n\n`)
   }
   const heartbeat = setInterval(() => tell('alive', ''), HEARTBEAT_MS).unref()
+  const limit = setTimeout(leave, STREAM_MS).unref()
+
+  function leave(): void {
+    clearInterval(heartbeat)
+    clearTimeout(limit)
+    left()
+    sink.end()
+  }
+
   return {
     tell,
-    leave() {
-      clearInterval(heartbeat)
-      left()
-      sink.end()
-    },
+    leave,
     show(sections) {
       if (sink.isFull()) return
       const changed = Object.entries(sections).filter(([id, { html }]) => shown.get(id) !== html)

@@ -185,6 +185,23 @@ test('nothing is written to a stream that was closed, and it is not remembered',
   expect(vi.getTimerCount()).toBe(0)
 })
 
+test('a stream ends after some minutes, so that whoever may look no longer is asked again', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const live = createLive(
+    () => Promise.resolve(sectionsWith('anything')),
+    1000,
+    () => undefined,
+  )
+  const end = vi.fn<() => void>()
+  live.stream({ write: () => undefined, isFull: () => false, end }, new AbortController().signal)
+  await vi.advanceTimersByTimeAsync(4 * 60_000)
+  expect(end).not.toHaveBeenCalled()
+  await vi.advanceTimersByTimeAsync(60_000)
+  expect(end).toHaveBeenCalledOnce()
+  expect(vi.getTimerCount()).toBe(0)
+})
+
 test('HEAD gets the headers of the stream, and its end', async () => {
   const admin = adminRouter({ lock, authorize: () => true, metrics: false })
   onTestFinished(() => admin.close())
