@@ -96,8 +96,9 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
     const { method, path } = request
     const [, name = ''] = /^\/api\/(\w+)$/.exec(path) ?? []
     if (Object.hasOwn(api.changes, name)) return change(request, name, who)
-    if (method !== 'GET' && method !== 'HEAD') return problem(405, `${method} is not for this.`, { allow: 'GET' })
     const read = Object.hasOwn(api.reads, name) ? api.reads[name] : undefined
+    if (!read && path.startsWith('/api/')) return nothingHere()
+    if (method !== 'GET' && method !== 'HEAD') return problem(405, `${method} is not for this.`, { allow: 'GET, HEAD' })
     if (read) return read({ query: request.query, body: {}, who })
     return show(request)
   }
@@ -143,7 +144,7 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
       case '/health/live':
         return json(200, { status: 'ok' })
       default:
-        return problem(404, 'There is nothing here.')
+        return nothingHere()
     }
   }
 
@@ -161,11 +162,13 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
     const handle = query.get('session')
     const name = textAsked(query, 'name')
     const [held] = handle === null ? [] : masking.named(await lock.sessions({ limit: MOST_LOOKED_THROUGH }), [handle])
-    const found = await lock.find(held?.key ?? name ?? '')
-    const title = held ? masking.session(held).name : (name ?? 'This session is no longer held')
-    return storyPage(contextAt(base), await heading(), title, {
+    const wanted = held?.key ?? name
+    const found = wanted ? await lock.find(wanted) : { sessions: [], messages: [] }
+    const noName = handle === null ? 'No name was given' : 'This session is no longer held'
+    return storyPage(contextAt(base), await heading(), held ? masking.session(held).name : name || noName, {
       sessions: found.sessions.map(masking.session),
       messages: found.messages.slice(0, MOST_STORIES).map(masking.message),
+      left: Math.max(0, found.messages.length - MOST_STORIES),
     })
   }
 
@@ -174,7 +177,7 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
   }
 
   async function metricsPage(): Promise<AdminAnswer> {
-    if (metrics === false) return problem(404, 'There is nothing here.')
+    if (metrics === false) return nothingHere()
     const found = metrics ?? (await ownMetrics)
     if (!found) return problem(501, 'Metrics need the package prom-client: npm install prom-client')
     return text(found.contentType, await found.text())
@@ -199,6 +202,10 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
       for (const live of lives.values()) live.stop()
     },
   }
+}
+
+function nothingHere(): AdminAnswer {
+  return problem(404, 'There is nothing here.')
 }
 
 /** Both src/admin and dist/admin are two levels below the package's own directory. */

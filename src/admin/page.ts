@@ -41,12 +41,16 @@ export function livePage(
 
 const HIDDEN: Html = html` hidden`
 
-/** Everything that is known by one name. */
+/** Everything that is known by one name. `left`: so many earlier messages are not shown. */
 export function storyPage(
   context: PageContext,
   heading: Heading,
   name: string,
-  found: { readonly sessions: readonly ShownSession[]; readonly messages: readonly ShownMessage[] },
+  found: {
+    readonly sessions: readonly ShownSession[]
+    readonly messages: readonly ShownMessage[]
+    readonly left: number
+  },
 ): AdminAnswer {
   const isNothing = found.sessions.length + found.messages.length === 0
   return page(
@@ -60,7 +64,8 @@ ${found.sessions.map(
   (session) =>
     html`<p class="${session.stale ? 'card bad' : 'card'}"><strong>${session.name}</strong> is held by <b>${session.nodeId ?? 'nobody'}</b> since ${timeOf(session.lockedAt)}${session.stale ? '; it is stale: its holder has stopped renewing it' : ''}.</p>`,
 )}
-${found.messages.map(storyOf)}`,
+${found.messages.map(storyOf)}
+${found.left > 0 && html`<p>… and ${found.left} more. The latest are shown; look for others by their ids.</p>`}`,
   )
 }
 

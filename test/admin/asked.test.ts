@@ -57,6 +57,21 @@ test('what is remembered for ever is shown with its story', async () => {
   expect([answer.status, await answer.text()]).toEqual([200, expect.stringContaining('<li>never forgotten')])
 })
 
+test('a search for nothing finds nothing, and one that finds too many says so', async () => {
+  for (let at = 0; at < 102; at += 1) await lock.run({ messageId: `m${at}`, prospect: 'ada' }, () => 1)
+  expect(await (await ask('/show?name=')).text()).toContain('<h2>No name was given</h2>')
+  expect(await (await ask('/show?session=gone')).text()).toContain('<h2>This session is no longer held</h2>')
+  expect(await (await ask('/show?name=ada')).text()).toContain('… and 2 more.')
+  expect(await (await ask('/show?name=m7')).text()).not.toContain('more.')
+})
+
+test('what may be asked how is said', async () => {
+  const admin = adminFetch({ lock, authorize: () => true, metrics: false })
+  onTestFinished(() => admin.close())
+  const answer = await admin(new Request('http://bot.example/api/stats', { method: 'POST' }))
+  expect([answer.status, answer.headers.get('allow')]).toEqual([405, 'GET, HEAD'])
+})
+
 test('a store that refuses for good is not said to be gone: nobody is told to come again', async () => {
   const gone = createSessionLock({ store: 'sqlite::memory:', migrate: 'off', logger: false })
   const admin = adminFetch({ lock: gone, authorize: () => true, metrics: false })
