@@ -19,6 +19,7 @@ import { listenTo } from '../engine/events.ts'
 import type { Lease } from '../engine/lease.ts'
 import { requireEngine, type SessionLock } from '../engine/lock.ts'
 import type { Port } from '../engine/port.ts'
+import type { Tracing } from '../engine/tracing.ts'
 import { STORE_ERROR_KINDS } from '../store/store.ts'
 import { BATCH_ITEMS, CALL_SECONDS, HOLD_SECONDS, WAIT_SECONDS } from './buckets.ts'
 
@@ -49,13 +50,15 @@ const NAME = 'session-lock'
 export function instrument(lock: SessionLock, options: InstrumentOptions = {}): () => void {
   const engine = requireEngine(lock)
   const tracer = (options.tracerProvider ?? trace.getTracerProvider()).getTracer(NAME)
-  engine.tracing = {
+  const tracing: Tracing = {
     hold: (provider, hold) => traceHold(tracer, provider, hold),
     claim: (provider, run) => traceClaim(engine.port, tracer, provider, run),
   }
+  engine.tracing = tracing
   const stopCounting = count(lock, (options.meterProvider ?? metrics).getMeter(NAME))
   return () => {
-    engine.tracing = undefined
+    // Somebody else may trace it by now.
+    if (engine.tracing === tracing) engine.tracing = undefined
     stopCounting()
   }
 }

@@ -28,7 +28,7 @@ export interface Metrics {
   readonly contentType: string
   /** All of it, as Prometheus reads it. Where the store cannot be asked, without what only it knows. */
   text(): Promise<string>
-  /** Hears nothing more. */
+  /** Hears nothing more, and takes what is registered out of the registry. */
   stop(): void
 }
 
@@ -38,7 +38,7 @@ const STORE_WITHIN_MS = 5000
 
 /**
  * Counts what a lock does, from now on. No label names a prospect, a device or a message, so the number of series does
- * not grow with the traffic: it is about 130, and 4 more for each provider.
+ * not grow with the traffic: it is about 130, and up to 6 more for each provider.
  *
  * Needs the package `prom-client`.
  *
@@ -50,6 +50,7 @@ const STORE_WITHIN_MS = 5000
 export function collectMetrics(lock: SessionLock, options: MetricsOptions = {}): Metrics {
   const { registry = new Registry(), prefix = 'session_lock_', storeEveryMs = STORE_EVERY_MS } = options
   const registers = [registry]
+  const others = new Set(registry.getMetricsAsArray())
   const counter = <Label extends string>(name: string, help: string, labelNames: readonly Label[] = []) =>
     new Counter({ name: `${prefix}${name}`, help, labelNames, registers })
   const histogram = <Label extends string>(
@@ -79,6 +80,7 @@ export function collectMetrics(lock: SessionLock, options: MetricsOptions = {}):
   for (const loss of LOSSES) lost.inc({ loss }, 0)
   for (const kind of [...STORE_ERROR_KINDS, 'unknown'] as const) storeErrors.inc({ kind }, 0)
   watchStore(lock, prefix, registry, storeEveryMs)
+  const own = registry.getMetricsAsArray().filter((metric) => !others.has(metric))
 
   const stopMeter = requireEngine(lock).meters.add({
     claimed(outcome, provider, waitedMs) {
@@ -107,6 +109,7 @@ export function collectMetrics(lock: SessionLock, options: MetricsOptions = {}):
     stop() {
       stopMeter()
       stopListening()
+      for (const { name } of own) registry.removeSingleMetric(name)
     },
   }
 }

@@ -110,6 +110,19 @@ test('a handler that throws, and a claim without a store, are errors of their sp
   ])
 })
 
+test('whoever traced a lock before does not end the traces of who does now', async () => {
+  const [first, second] = [tracing(), tracing()]
+  const lock = createSessionLock({ store: memoryStore(), logger: false })
+  onTestFinished(() => lock.close())
+  const stopFirst = instrument(lock, first)
+  const stopSecond = instrument(lock, second)
+  stopFirst()
+  await lock.run({ messageId: 'm1' }, () => 1)
+  stopSecond()
+  await lock.run({ messageId: 'm2' }, () => 1)
+  expect([first, second].map(({ spans }) => spans.getFinishedSpans().length)).toEqual([0, 1])
+})
+
 test('a handler of the inbox is a span too', async () => {
   const { tracerProvider, meterProvider, spans } = tracing()
   const store = sharedStores.find(({ name }) => name === 'sqlite')?.url()
