@@ -21,9 +21,6 @@ type Known = Pick<
   | 'expiresAt'
 >
 
-/** What is remembered for longer has no such end. */
-const LAST_DATE = 8.64e15
-
 /** In order of time. */
 export function momentsOf(row: Known): Moment[] {
   const by = row.nodeId === null ? '' : ` by ${row.nodeId}`
@@ -32,7 +29,7 @@ export function momentsOf(row: Known): Moment[] {
   if (row.receivedAt !== null) moments.push({ at: row.receivedAt, what: 'stored by the inbox' })
   if (row.startedAt !== null) moments.push({ at: row.startedAt, what: `taken in hand${by}${token}` })
   if (row.finishedAt !== null) moments.push({ at: row.finishedAt, what: endOf(row, by) })
-  if (row.expiresAt !== null && row.expiresAt <= LAST_DATE) moments.push({ at: row.expiresAt, what: expiryOf(row) })
+  if (row.expiresAt !== null) moments.push({ at: row.expiresAt, what: expiryOf(row) })
   return moments.sort((a, b) => a.at - b.at)
 }
 
