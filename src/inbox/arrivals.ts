@@ -2,7 +2,7 @@
 import type { Delivery, DeliveryMessage } from '../engine/delivery.ts'
 import { FINGERPRINT_RETENTION_MS } from '../engine/delivery.ts'
 import { isFingerprint, messageKey } from '../engine/keys.ts'
-import { planDelivery } from '../engine/plan.ts'
+import { newPart, type PlannedPart, planDelivery } from '../engine/plan.ts'
 import type { Port } from '../engine/port.ts'
 import type { MessageKind } from '../providers/provider.ts'
 import type { Arrival, QueuedMessage, Taken, TakenMessage } from '../store/queue.ts'
@@ -85,9 +85,15 @@ export async function openEnvelope(bytes: Uint8Array, decrypt: Storing['decrypt'
 }
 
 /** The messages as a claim's own plan would have them. */
-export function plannedMessages(messages: readonly TakenMessage[]) {
-  return messages.map(({ key, home, provider, device, id }, position) => {
-    const remembered = isFingerprint(key) ? { retentionMs: FINGERPRINT_RETENTION_MS } : {}
-    return { key, home, provider, device, id, position, ...remembered }
-  })
+export function partOf({ claim, messages }: Taken): PlannedPart {
+  const planned = messages.map(plannedMessage)
+  const part = newPart([...(claim.parts[0]?.rows ?? [])], planned[0])
+  part.messages.push(...planned)
+  part.positions.push(...planned.map(({ position }) => position))
+  return part
+}
+
+function plannedMessage({ key, home, provider, device, id }: TakenMessage, position: number) {
+  const remembered = isFingerprint(key) ? { retentionMs: FINGERPRINT_RETENTION_MS } : {}
+  return { key, home, provider, device, id, position, ...remembered }
 }

@@ -12,10 +12,10 @@ import type { Arrival, ArrivalVerdict, QueueDepth } from '../store/queue.ts'
 import type { MessageRow } from '../store/store.ts'
 import type { TransactionClient } from '../store/transactions.ts'
 import { arrivalOf } from './arrivals.ts'
-import { tellKnown } from './known.ts'
 import { type InboxOptions, resolveInboxOptions } from './options.ts'
 import { type Page, type Poller, type PollOptions, startPoller } from './poller.ts'
 import { type Accepted, createInboxMiddleware, type InboxMiddleware } from './receive.ts'
+import { tellKnown } from './report.ts'
 import { createWorker } from './worker.ts'
 
 /**

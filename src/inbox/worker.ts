@@ -6,14 +6,16 @@ import { type Engine, requireQueue } from '../engine/engine.ts'
 import type { Asked } from '../engine/held-lease.ts'
 import { createHold, type HoldKeeper, type LiveHold } from '../engine/hold.ts'
 import type { Lease } from '../engine/lease.ts'
-import { newPart, type PlannedPart } from '../engine/plan.ts'
+import type { PlannedPart } from '../engine/plan.ts'
 import { type Timer, within } from '../engine/port.ts'
-import { mostMessages, type QueueStep, type Taken } from '../store/queue.ts'
+import { mostMessages, type Taken } from '../store/queue.ts'
 import type { Settlement } from '../store/store.ts'
 import type { StoreTransaction } from '../store/transactions.ts'
-import { inboxMessages, plannedMessages } from './arrivals.ts'
+import { inboxMessages, partOf } from './arrivals.ts'
 import type { ResolvedInboxOptions } from './options.ts'
-import { backoffMs, NewerMessageError, RetryLater } from './retry.ts'
+import { tellTaken } from './report.ts'
+import { NewerMessageError } from './retry.ts'
+import { GivenUpError, stepAfter } from './step.ts'
 
 export interface Worker {
   start(): void
@@ -160,7 +162,7 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
     }
     running.set(rowKey, run)
     engine.handling += 1
-    tell(taken, part)
+    tellTaken(engine, taken, part)
     void handle(taken, run)
   }
 
@@ -173,7 +175,7 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
   }
 
   const keeper: HoldKeeper<{ taken: Taken; onEnded: () => void }> = {
-    step: ({ taken }, result) => stepAfter(taken, result),
+    step: ({ taken }, result) => stepAfter(taken, result, options, port.random),
     freed: () => undefined,
     completed: () => undefined,
     ended: ({ onEnded }) => onEnded(),
@@ -209,21 +211,6 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
     await hold.settle(result)
   }
 
-  function stepAfter(taken: Taken, result: HandlerResult): { step: QueueStep; retentionMs: number } {
-    const { completedRetentionMs, deadRetentionMs } = options
-    if (result.status === 'completed') {
-      return { step: { next: 'go-on' }, retentionMs: completedRetentionMs }
-    }
-    const { error } = result
-    if (error instanceof NewerMessageError) return { step: { next: 'give-back' }, retentionMs: completedRetentionMs }
-    if (taken.attempt < options.maxAttempts && isRetryable(error)) {
-      const afterMs =
-        error instanceof RetryLater ? error.afterMs : backoffMs(options.backoff, taken.attempt, port.random)
-      return { step: { next: 'retry', afterMs }, retentionMs: completedRetentionMs }
-    }
-    return { step: { next: options.onDead }, retentionMs: deadRetentionMs }
-  }
-
   /** Only what is written counts: a lost lease's messages are handled by somebody else. */
   function count({ step, outcome, messages }: Settlement): void {
     if (step?.next === 'retry') {
@@ -231,16 +218,6 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
       wakeIn(step.afterMs)
     } else if (outcome === 'completed') counts.completed += messages.length
     else if (step && step.next !== 'give-back') counts.dead += messages.length
-  }
-
-  function isRetryable(error: unknown): boolean {
-    if (error instanceof GivenUpError) return false
-    if (error instanceof RetryLater) return true
-    try {
-      return options.retryable(error)
-    } catch {
-      return true
-    }
   }
 
   /** Taken when the worker had just stopped. */
@@ -258,26 +235,6 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
         givingBack -= 1
         tellIfAllEnded()
       })
-  }
-
-  function tell(taken: Taken, part: PlannedPart): void {
-    const { owner, nodeId } = taken.claim
-    const { fencingToken, takeover } = taken
-    const messageIds = taken.messages.map((message) => message.id)
-    const subject = { names: [part.name], messageIds, owner }
-    const provider = taken.messages[0]?.provider ?? ''
-    const event = { provider, prospect: part.prospect, device: part.device, messageIds, owner, nodeId, fencingToken }
-    // By two clocks, the store's and this process's own: good enough for people.
-    const waitedMs = Math.max(0, Date.now() - (taken.messages[0]?.receivedAt ?? 0))
-    engine.counts.acquired += 1
-    engine.meters.claimed('acquired', provider, waitedMs)
-    if (takeover) {
-      engine.counts.takeovers += 1
-      engine.log.takeover(subject, takeover, waitedMs)
-      const from = { fromNodeId: takeover.nodeId, ageMs: takeover.silentForMs }
-      if (engine.events.isHeard('takeover')) engine.events.emit('takeover', { ...event, ...from })
-    } else if (engine.log.isDebug()) engine.log.acquired(subject, waitedMs)
-    if (engine.events.isHeard('acquired')) engine.events.emit('acquired', { ...event, waitedMs })
   }
 
   async function lookForNewer(): Promise<void> {
@@ -320,25 +277,6 @@ export function createWorker(engine: Engine, options: ResolvedInboxOptions): Wor
     newer,
     counts: () => ({ running: running.size, ...counts }),
   }
-}
-
-/** Its process has ended in the middle of the handler, as often as it may. */
-class GivenUpError extends Error {
-  override readonly name = 'GivenUpError'
-
-  constructor(attempts: number) {
-    super(
-      `session-lock: given up after ${attempts} attempts that never came to an end; the process died, or the lease ran out`,
-    )
-  }
-}
-
-function partOf({ claim, messages }: Taken): PlannedPart {
-  const planned = plannedMessages(messages)
-  const part = newPart([...(claim.parts[0]?.rows ?? [])], planned[0])
-  part.messages.push(...planned)
-  part.positions.push(...planned.map(({ position }) => position))
-  return part
 }
 
 /** The lease, whose signal also aborts when the handler is to start again with newer messages. */
