@@ -16,7 +16,7 @@ interface Pace {
   readonly rests: number
 }
 
-const BESIDE: Pace = { least: 20, takesMs: 2, rests: 3 }
+const BESIDE: Pace = { least: 20, takesMs: 2, rests: 6 }
 /** Where nothing else in this process goes on during a batch, all of the bot waits for it. */
 const IN_THREAD: Pace = { least: 2, takesMs: 0.25, rests: 15 }
 const MOST_ROWS = 500

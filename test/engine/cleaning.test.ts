@@ -128,7 +128,7 @@ test('a batch for which all of this process waits is smaller', async () => {
 })
 
 test.each([
-  ['in the database', false, [6, 3, 2, 1.5]],
+  ['in the database', false, [12, 6, 4, 3]],
   ['in this thread', true, [30, 15, 10, 7.5]],
 ])('a clean-up %s that does not come to its end rests less and less', async (_, inThread, expected) => {
   let nowMs = 0
