@@ -166,7 +166,10 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
       if (!lease) violate('G7', `${owner} settles ${rows[0].key}, which it never had`)
       const isHolder = rows.every(({ key }) => holders.get(key) === lease) && !lease.isRevoked
       if (verdicts[place] === 'lost') {
-        if (isHolder && !lease.isGone) violate('G3', `${owner} may not settle ${rows[0].key}, which it has`)
+        // A claim of its own that arrived late can have got it once more, under another token.
+        const isItsToken = rows.every(({ fencingToken }) => fencingToken === lease.token)
+        if (isHolder && isItsToken && !lease.isGone)
+          violate('G3', `${owner} may not settle ${rows[0].key}, which it has`)
         return
       }
       if (lease.isGone) return
