@@ -3,13 +3,13 @@
  * somebody else's or its message is handled; a settlement where its row is not simply there.
  */
 import type { Found } from './decide.ts'
+import { byKey } from './key-order.ts'
 import { claimBatch, keysOf, MOMENT_MS, wantedRows } from './mysql-claim.ts'
 import type { Answer, Session } from './mysql-connection.ts'
 import { isCountRefused } from './mysql-errors.ts'
 import { findForNewRows, readFound } from './mysql-find.ts'
 import { settleBatch, settledMessages, settleOneByOne } from './mysql-settle.ts'
 import {
-  byKey,
   deleteHeld,
   deleteUncontended,
   type Hold,

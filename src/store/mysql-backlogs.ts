@@ -1,6 +1,8 @@
 /** The backlogs of the MySQL store: which sessions have queued messages, and what a settlement leaves of them. */
+
+import { sorted } from './key-order.ts'
 import type { Query } from './mysql-connection.ts'
-import { type Statement, sorted, type TableNames, toMicros } from './mysql-statements.ts'
+import { type Statement, type TableNames, toMicros } from './mysql-statements.ts'
 import { integer, text } from './mysql-values.ts'
 import type { QueueStep } from './queue.ts'
 import type { Settlement } from './store.ts'

@@ -1,7 +1,8 @@
 /** The clean-up of the MySQL store: what is to go is found without locks, then deleted by key. */
 import { type CleanUp, createCleanUp } from './cleanup.ts'
+import { sorted } from './key-order.ts'
 import type { Query } from './mysql-connection.ts'
-import { type Statement, sorted, type TableNames, toMicros } from './mysql-statements.ts'
+import { type Statement, type TableNames, toMicros } from './mysql-statements.ts'
 import { integer, text } from './mysql-values.ts'
 import type { CleanupOptions } from './store.ts'
 

@@ -1,6 +1,8 @@
 /** Looking inside: reads without locks. And what forced releases lock and mark. */
+
+import { sorted } from './key-order.ts'
 import type { Query, Row } from './mysql-connection.ts'
-import { IS_HANDLED, micros, type Statement, sorted, type TableNames } from './mysql-statements.ts'
+import { IS_HANDLED, micros, type Statement, type TableNames } from './mysql-statements.ts'
 import { integer, integerOrNull, milliseconds, millisecondsOrNull, text, textOrNull } from './mysql-values.ts'
 import { decodeMessageKeys } from './rows.ts'
 import type {

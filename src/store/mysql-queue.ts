@@ -1,8 +1,10 @@
 /** The queue of the MySQL store. All transactions lock in one order: backlogs, sessions, queued, messages. */
+
+import { byKey, sorted } from './key-order.ts'
 import { goOn, lockKeys } from './mysql-backlogs.ts'
 import type { Query } from './mysql-connection.ts'
 import { enqueue } from './mysql-receive.ts'
-import { byKey, sorted, type TableNames, toMicros } from './mysql-statements.ts'
+import { type TableNames, toMicros } from './mysql-statements.ts'
 import { integer, text, textOrNull } from './mysql-values.ts'
 import { take } from './mysql-work.ts'
 import type { Queue, QueueDepth, Requeued } from './queue.ts'

@@ -1,6 +1,8 @@
 /** Messages on their way into the queue of the MySQL store. */
+
+import { byKey, sorted } from './key-order.ts'
 import type { Query } from './mysql-connection.ts'
-import { byKey, IS_HANDLED, repeat, sorted, type TableNames, toMicros } from './mysql-statements.ts'
+import { IS_HANDLED, repeat, type TableNames, toMicros } from './mysql-statements.ts'
 import { integer, text, textOrNull } from './mysql-values.ts'
 import type { Arrival, ArrivalVerdict, Gather, QueuedMessage } from './queue.ts'
 import { readableText } from './rows.ts'

@@ -5,6 +5,7 @@
  * it gets its row. Every statement that locks names its index: on a near-empty table InnoDB would
  * scan, and lock, all of it. Each sorts its keys by their bytes, so that all take them in one order.
  */
+import { byKey, sorted } from './key-order.ts'
 import { encodeMessageKeys, errorText, isKept, readableText, settledStatus } from './rows.ts'
 import type { Claim, ClaimPart, MessageRef, RowHeld, RowWanted, Settlement } from './store.ts'
 
@@ -245,23 +246,6 @@ function messageValues({ settlement, message }: SettledMessage): unknown[] {
     isKept(settlement) ? null : toMicros(retentionMs),
   ]
 }
-
-/** In the order of the keys' bytes, as the index has them. */
-export function sorted(keys: readonly string[]): string[] {
-  return byKey(keys, (key) => key)
-}
-
-export function byKey<Item>(items: readonly Item[], keyOf: (item: Item) => string): Item[] {
-  const keyed = items.map((item) => ({ item, key: keyOf(item) }))
-  // Text is in the order of its UTF-8 bytes already, but for characters outside the basic plane.
-  const order = keyed.some(({ key }) => SURROGATE.test(key)) ? byBytes : byText
-  return keyed.sort((a, b) => order(a.key, b.key)).map(({ item }) => item)
-}
-
-const SURROGATE = /[\ud800-\udfff]/
-
-const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
-const byBytes = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b))
 
 export function repeat(row: string, times: number): string {
   return Array.from({ length: times }, () => row).join(', ')

@@ -1,8 +1,10 @@
 /** Workers of the MySQL store: sessions that are due are taken, each with its first messages. */
+
+import { sorted } from './key-order.ts'
 import { removeEmpty } from './mysql-backlogs.ts'
 import { claimBatch } from './mysql-claim.ts'
 import type { Query } from './mysql-connection.ts'
-import { micros, repeat, sorted, type TableNames, toMicros } from './mysql-statements.ts'
+import { micros, repeat, type TableNames, toMicros } from './mysql-statements.ts'
 import { integer, text, textOrNull } from './mysql-values.ts'
 import { heldAgainMs, mostMessages, openMessages, type PlacedMessage, type Take, type Taken } from './queue.ts'
 import type { Claim, RowWanted } from './store.ts'

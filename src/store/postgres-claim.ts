@@ -1,8 +1,9 @@
 /** A batch of claims, decided in the database; here only its arguments are laid out and its answer is read. */
 
 import { heldByQueue } from './decide.ts'
+import { byKey } from './key-order.ts'
 import type { Query } from './postgres-connection.ts'
-import { bytes, compareBytes, type Names, toMicros } from './postgres-values.ts'
+import { bytes, type Names, toMicros } from './postgres-values.ts'
 import { encodeMessageKeys, readableText } from './rows.ts'
 import type { Claim, ClaimPart, ClaimVerdict, CompletedMessage, Holder, PartVerdict, RowWanted } from './store.ts'
 
@@ -11,7 +12,6 @@ interface Wanted {
   readonly claim: Claim
   readonly part: ClaimPart
   readonly row: RowWanted
-  readonly key: Buffer
   readonly partNumber: number
   readonly claimNumber: number
 }
@@ -51,17 +51,17 @@ function wantedRows(claims: readonly Claim[]): Wanted[] {
     claim.parts.flatMap((part) => {
       partNumber++
       const numbers = { partNumber, claimNumber: index + 1 }
-      return part.rows.map((row) => ({ claim, part, row, key: bytes(row.key), ...numbers }))
+      return part.rows.map((row) => ({ claim, part, row, ...numbers }))
     }),
   )
-  return wanted.sort((a, b) => compareBytes(a.key, b.key))
+  return byKey(wanted, ({ row }) => row.key)
 }
 
 function argumentsOf(claims: readonly Claim[], wanted: readonly Wanted[]): unknown[] {
   const parts = claims.flatMap((claim) => claim.parts)
   const messages = parts.flatMap((part, index) => part.messages.map(({ key }) => ({ key, partNumber: index + 1 })))
   return [
-    wanted.map(({ key }) => key),
+    wanted.map(({ row }) => bytes(row.key)),
     wanted.map(({ partNumber }) => partNumber),
     wanted.map(({ claimNumber }) => claimNumber),
     wanted.map(({ claim }) => claim.whole && claim.parts.length > 1),
@@ -74,7 +74,7 @@ function argumentsOf(claims: readonly Claim[], wanted: readonly Wanted[]): unkno
     wanted.map(({ claim }) => toMicros(claim.staleAfterMs)),
     messages.map(({ key }) => bytes(key)),
     messages.map(({ partNumber }) => partNumber),
-    wanted.filter(({ claim }) => !claim.fromQueue).map(({ key }) => key),
+    wanted.filter(({ claim }) => !claim.fromQueue).map(({ row }) => bytes(row.key)),
     claims.some((claim) => claim.strategy === 'transaction') ? wanted.map(({ claim }) => claim.strategy) : null,
   ]
 }

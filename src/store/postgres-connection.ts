@@ -6,6 +6,7 @@
 
 import { startLimit } from './limit.ts'
 import { isAnswer, toStoreError } from './postgres-errors.ts'
+import { arrayText } from './postgres-values.ts'
 import { StoreError } from './store.ts'
 import { makeOfUrl, readStoreUrl } from './store-url.ts'
 
@@ -246,7 +247,8 @@ export function createLink(source: Source, limits: Limits): Link {
 const AS_TEXT = { getTypeParser: () => (value: unknown) => value }
 
 export async function send(client: PostgresClient, { sql, values = [] }: Statement): Promise<readonly Row[]> {
-  const { rows } = await client.query({ text: sql, values: [...values], rowMode: 'array', types: AS_TEXT })
+  const texts = values.map((value) => (Array.isArray(value) ? arrayText(value) : value))
+  const { rows } = await client.query({ text: sql, values: texts, rowMode: 'array', types: AS_TEXT })
   return rows as Row[]
 }
 

@@ -1,7 +1,9 @@
 /** The queue of the Postgres store. Each batch is one call of a function; here its arguments are laid out. */
+
+import { byKey } from './key-order.ts'
 import { type ClaimAnswer, claimVerdicts } from './postgres-claim.ts'
 import type { Link, Row } from './postgres-connection.ts'
-import { bytes, compareBytes, milliseconds, type Names, toMicros } from './postgres-values.ts'
+import { bytes, milliseconds, type Names, toMicros } from './postgres-values.ts'
 import {
   type Arrival,
   type ArrivalVerdict,
@@ -135,7 +137,6 @@ function enqueueCall(prefix: string, others: number): string {
 /** The messages of one session in a batch. */
 interface Line {
   readonly row: RowWanted
-  readonly key: Buffer
   gather: Gather | null
   /** In the order of their keys, from 1. */
   number: number
@@ -153,14 +154,14 @@ function batchOf(arrivals: readonly Arrival[]): Batch {
     arrived.map((message) => {
       const { row } = message
       const known = lines.get(row.key)
-      const line = known ?? { row, key: bytes(row.key), gather: null, number: 0, count: 0 }
+      const line = known ?? { row, gather: null, number: 0, count: 0 }
       if (!known) lines.set(row.key, line)
       line.count++
       line.gather = gather ?? line.gather
       return { message, owner, line, rank: line.count }
     }),
   )
-  const sorted = [...lines.values()].sort((a, b) => compareBytes(a.key, b.key))
+  const sorted = byKey([...lines.values()], ({ row: { key } }) => key)
   sorted.forEach((line, index) => {
     line.number = index + 1
   })
@@ -173,7 +174,7 @@ function enqueueArguments({ lines, messages }: Batch): unknown[] {
   const micros = (of: (gather: Gather) => number) =>
     gathers ? lines.map(({ gather }) => (gather === null ? null : toMicros(of(gather)))) : null
   return [
-    lines.map(({ key }) => key),
+    lines.map(({ row }) => bytes(row.key)),
     lines.map(({ row }) => readableText(row.prospect)),
     lines.map(({ row }) => readableText(row.device)),
     lines.map(({ count }) => count),
@@ -185,7 +186,7 @@ function enqueueArguments({ lines, messages }: Batch): unknown[] {
     messages.map(({ message }) => readableText(message.provider)),
     messages.map(({ message }) => readableText(message.device)),
     messages.map(({ message }) => readableText(message.id)),
-    messages.map(({ message, line }) => (message.key === line.row.key ? null : line.key)),
+    messages.map(({ message, line }) => (message.key === line.row.key ? null : bytes(line.row.key))),
     messages.map(({ owner }) => owner),
     messages.map(({ message }) => (end += message.payload.byteLength)),
     Buffer.concat(messages.map(({ message }) => message.payload)),

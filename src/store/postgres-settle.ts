@@ -1,7 +1,8 @@
 /** Renewals, settlements and forced releases: what happens to rows in somebody's hands. Each is one call. */
+import { byKey } from './key-order.ts'
 import type { Query } from './postgres-connection.ts'
 import { type SessionAnswer, sessionRow } from './postgres-inspect.ts'
-import { bytes, compareBytes, type Names, toMicros } from './postgres-values.ts'
+import { bytes, type Names, toMicros } from './postgres-values.ts'
 import { errorText, isKept, readableText, settledStatus } from './rows.ts'
 import type {
   ReleaseOptions,
@@ -67,12 +68,10 @@ export async function settleBatch(
 }
 
 function rowArguments(settlements: readonly Settlement[]): unknown[] {
-  const rows = settlements.flatMap(({ owner, rows: held }, index) =>
-    held.map((row) => ({ owner, row, number: index + 1, key: bytes(row.key) })),
-  )
-  rows.sort((a, b) => compareBytes(a.key, b.key))
+  const held = settlements.flatMap(({ owner, rows }, index) => rows.map((row) => ({ owner, row, number: index + 1 })))
+  const rows = byKey(held, ({ row }) => row.key)
   return [
-    rows.map(({ key }) => key),
+    rows.map(({ row }) => bytes(row.key)),
     rows.map(({ owner }) => owner),
     rows.map(({ row }) => row.fencingToken),
     rows.map(({ number }) => number),
@@ -80,14 +79,14 @@ function rowArguments(settlements: readonly Settlement[]): unknown[] {
 }
 
 function messageArguments(settlements: readonly Settlement[]): unknown[] {
-  const written = settlements.flatMap((settlement, index) =>
+  const messages = settlements.flatMap((settlement, index) =>
     settlement.outcome === 'released'
       ? []
-      : settlement.messages.map((message) => ({ settlement, message, number: index + 1, key: bytes(message.key) })),
+      : settlement.messages.map((message) => ({ settlement, message, number: index + 1 })),
   )
-  written.sort((a, b) => compareBytes(a.key, b.key))
+  const written = byKey(messages, ({ message }) => message.key)
   return [
-    written.map(({ key }) => key),
+    written.map(({ message }) => bytes(message.key)),
     written.map(({ number }) => number),
     written.map(({ message }) => readableText(message.provider)),
     written.map(({ message }) => readableText(message.device)),
@@ -118,7 +117,7 @@ function stepArguments(settlements: readonly Settlement[]): unknown[] {
 }
 
 /** A message without a session is held under its own key, which is no session's. */
-function sessionKeyOf([held]: readonly RowHeld[], messageKey: string): Buffer | null {
+function sessionKeyOf([held]: readonly RowHeld[], messageKey: string): string | Buffer | null {
   return held === undefined || held.key === messageKey ? null : bytes(held.key)
 }
 
