@@ -2,7 +2,9 @@
  * Group commit: operations of concurrent requests written together.
  *
  * While one batch is being written the next one gathers, and goes when the first is back. Nothing
- * waits for a timer, so a lone request pays no added latency.
+ * waits for a timer, so a lone request pays no added latency. The first one gathers what this turn of
+ * the event loop brings; but a large one goes before its end, so that the store is at work meanwhile.
+ * Else all would be read, then all would wait for the store, then all be handled, at one pace.
  *
  * A batch that fails as a whole is tried again in halves, and these in halves, until whoever is to
  * blame stands alone: the others have gone through by then, and nobody waits while it rests.
@@ -20,6 +22,8 @@ export interface BatchesOptions<Item, Verdict> {
   addKeys(item: Item, keys: string[]): void
   /** At most this many items in one batch. */
   readonly maxItems: number
+  /** With this many, one that gathers waits for no more. Asked anew each time. */
+  fullAt(): number
   /** A batch that meets deadlocks is tried again for this long. */
   readonly conflictsForMs: number
 }
@@ -77,6 +81,8 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
   const { port, write } = options
   let queue: Waiting<Item, Verdict>[] = []
   let flying = false
+  /** Of those who fly: until the turn of the event loop is over. */
+  let boarding = false
   let alarm: Timer | undefined
   let batches = 0
   let items = 0
@@ -84,10 +90,12 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
   function send<Context>(item: Item, receiver: Receiver<Verdict, Context>, context: Context): void {
     queue.push({ item, receiver: receiver as Receiver<Verdict, unknown>, context, failures: undefined })
     if (!flying) takeOff()
+    else if (boarding && queue.length >= options.fullAt()) flyOff()
   }
 
   function takeOff(): void {
     flying = true
+    boarding = true
     alarm?.cancel()
     port.soon(flyOff)
   }
@@ -97,7 +105,11 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
   }
 
   // Else receivers would run, and log, as if they belonged to the request that came first.
-  const flyOff = AsyncResource.bind((): void => void fly())
+  const flyOff = AsyncResource.bind((): void => {
+    if (!boarding) return
+    boarding = false
+    void fly()
+  })
 
   async function fly(): Promise<void> {
     for (let batch = nextBatch(); batch.length > 0; batch = nextBatch()) await writeBatch(batch)

@@ -60,6 +60,9 @@ export interface Engine {
   close(): Promise<void>
 }
 
+/** With this share of the largest batch, one that gathers leaves: fewer would be dear, and more keep the store idle. */
+const FULL_SHARE = 0.25
+
 export function createEngine(options: ResolvedOptions): Engine {
   const { port } = options
   const log = createLog(options)
@@ -127,6 +130,8 @@ export function createEngine(options: ResolvedOptions): Engine {
         return events.isHeard('store_call') ? timed(call, items.length, () => write(to, items)) : write(to, items)
       },
       maxItems: options.maxBatch,
+      // A store in this thread works on nothing meanwhile.
+      fullAt: () => (opened?.store.inThread ? Number.POSITIVE_INFINITY : options.maxBatch * FULL_SHARE),
       conflictsForMs: options.storeTimeoutMs,
     })
   }

@@ -4,13 +4,14 @@ import { createBatches } from '../../src/engine/batches.ts'
 import { nodePort } from '../../src/engine/port.ts'
 import { StoreError } from '../../src/store/store.ts'
 
-function batchesOf(write: (items: readonly string[]) => Promise<readonly string[]>) {
+function batchesOf(write: (items: readonly string[]) => Promise<readonly string[]>, fullAt = Number.POSITIVE_INFINITY) {
   return createBatches<string, string>({
     port: nodePort,
     write,
     // `a1` and `a2` name the same row, `a`.
     addKeys: (item, keys) => keys.push(item[0] as string),
     maxItems: 4,
+    fullAt: () => fullAt,
     conflictsForMs: 200,
   })
 }
@@ -50,6 +51,24 @@ test('while one batch is written the next one gathers', async () => {
   expect(written).toEqual([['a'], ['b', 'c']])
   finish()
   expect(await Promise.all(rest)).toEqual(['B', 'C'])
+})
+
+test('a large batch leaves at once, so that the store is at work while others still come', async () => {
+  const written: string[][] = []
+  const batches = batchesOf(async (items) => {
+    written.push([...items])
+    return answer(items)
+  }, 2)
+  const submitted = ['a', 'b', 'c', 'd', 'e'].map((item) => batches.submit(item))
+  expect(written).toEqual([['a', 'b']])
+  expect(await Promise.all(submitted)).toEqual(['A', 'B', 'C', 'D', 'E'])
+  expect(written).toEqual([
+    ['a', 'b'],
+    ['c', 'd', 'e'],
+  ])
+  const next = ['f', 'g', 'h'].map((item) => batches.submit(item))
+  expect(await Promise.all(next)).toEqual(['F', 'G', 'H'])
+  expect(written.slice(2)).toEqual([['f', 'g'], ['h']])
 })
 
 test('two items of one key never share a batch, and keep their order', async () => {
