@@ -3,8 +3,9 @@
  *
  * While one batch is being written the next one gathers, and goes when the first is back. Nothing
  * waits for a timer, so a lone request pays no added latency. The first one gathers what this turn of
- * the event loop brings; but a large one goes before its end, so that the store is at work meanwhile.
- * Else all would be read, then all would wait for the store, then all be handled, at one pace.
+ * the event loop brings; but a large one goes before its end. Else all would be read, then all wait for
+ * the store while nothing is done here, then all be handled; and the more there are at a time, the more
+ * the garbage collector has to carry along.
  *
  * A batch that fails as a whole is tried again in halves, and these in halves, until whoever is to
  * blame stands alone: the others have gone through by then, and nobody waits while it rests.
@@ -22,8 +23,8 @@ export interface BatchesOptions<Item, Verdict> {
   addKeys(item: Item, keys: string[]): void
   /** At most this many items in one batch. */
   readonly maxItems: number
-  /** With this many, one that gathers waits for no more. Asked anew each time. */
-  fullAt(): number
+  /** With this many, one that gathers waits for no more. */
+  readonly fullAt: number
   /** A batch that meets deadlocks is tried again for this long. */
   readonly conflictsForMs: number
 }
@@ -90,7 +91,7 @@ export function createBatches<Item, Verdict>(options: BatchesOptions<Item, Verdi
   function send<Context>(item: Item, receiver: Receiver<Verdict, Context>, context: Context): void {
     queue.push({ item, receiver: receiver as Receiver<Verdict, unknown>, context, failures: undefined })
     if (!flying) takeOff()
-    else if (boarding && queue.length >= options.fullAt()) flyOff()
+    else if (boarding && queue.length >= options.fullAt) flyOff()
   }
 
   function takeOff(): void {

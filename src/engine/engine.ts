@@ -60,7 +60,7 @@ export interface Engine {
   close(): Promise<void>
 }
 
-/** With this share of the largest batch, one that gathers leaves: fewer would be dear, and more keep the store idle. */
+/** With this share of the largest batch, one that gathers leaves: fewer would be dear, and more wait for each other. */
 const FULL_SHARE = 0.25
 
 export function createEngine(options: ResolvedOptions): Engine {
@@ -130,8 +130,7 @@ export function createEngine(options: ResolvedOptions): Engine {
         return events.isHeard('store_call') ? timed(call, items.length, () => write(to, items)) : write(to, items)
       },
       maxItems: options.maxBatch,
-      // A store in this thread works on nothing meanwhile.
-      fullAt: () => (opened?.store.inThread ? Number.POSITIVE_INFINITY : options.maxBatch * FULL_SHARE),
+      fullAt: options.maxBatch * FULL_SHARE,
       conflictsForMs: options.storeTimeoutMs,
     })
   }

@@ -11,7 +11,7 @@ function batchesOf(write: (items: readonly string[]) => Promise<readonly string[
     // `a1` and `a2` name the same row, `a`.
     addKeys: (item, keys) => keys.push(item[0] as string),
     maxItems: 4,
-    fullAt: () => fullAt,
+    fullAt,
     conflictsForMs: 200,
   })
 }

@@ -210,7 +210,7 @@ async function openBots(): Promise<Bot[]> {
   const tablePrefix = newPrefix()
   const stores = await Promise.all(urls.map((url) => mysqlStore(url, { tablePrefix, timeoutMs: 10_000 })))
   await Promise.all(stores.map((store) => store.migrate()))
-  const limits = { port: nodePort, maxItems: 128, fullAt: () => 32, conflictsForMs: 10_000 }
+  const limits = { port: nodePort, maxItems: 128, fullAt: 32, conflictsForMs: 10_000 }
   return stores.map((store) => ({
     store,
     claims: createBatches<Claim, ClaimVerdict>({
