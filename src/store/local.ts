@@ -35,9 +35,14 @@ import type {
 /** The clock's milliseconds are rounded down; without one more, a lease could end up to one too early. */
 const CLOCK_STEP_MS = 1
 
+/** In whose hands a session is. */
+export type HeldSession = Pick<StoredSession, 'owner' | 'fencingToken' | 'lockedAt' | 'contended'>
+
 /** Where rows are kept. Rows are replaced, never changed in place. */
 export interface Tables {
   session(key: string): StoredSession | undefined
+  /** What a settlement has to know of a session, which happens to every message. */
+  held(key: string): HeldSession | undefined
   putSession(row: StoredSession): void
   removeSession(key: string): void
   message(key: string): StoredMessage | undefined
@@ -119,7 +124,7 @@ export function renewRows(tables: Tables, renewal: Renewal, now: number): Renewa
 
 /** Ends one lease: its rows go and its messages are written, or nothing happens. */
 export function settleRows(tables: Tables, settlement: Settlement, now: number): SettlementVerdict {
-  const rows = settlement.rows.map(({ key }) => tables.session(key))
+  const rows = settlement.rows.map(({ key }) => tables.held(key))
   const isHeld = settlement.rows.every(({ fencingToken }, index) => {
     const row = rows[index]
     return row?.owner === settlement.owner && row.fencingToken === fencingToken

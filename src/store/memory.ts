@@ -90,6 +90,7 @@ export function memoryStore(settings: MemorySettings = {}): Store {
 function tablesOf(sessions: Map<string, StoredSession>, messages: Map<string, StoredMessage>): Tables {
   return {
     session: (key) => sessions.get(key),
+    held: (key) => sessions.get(key),
     putSession: (row) => void sessions.set(row.key, row),
     removeSession: (key) => void sessions.delete(key),
     message: (key) => messages.get(key),

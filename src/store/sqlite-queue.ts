@@ -170,8 +170,11 @@ export function sqliteQueue(connection: SqliteConnection, tables: () => Tables, 
     return connection.get(sql, sessionKey, messageKey) !== undefined
   }
 
+  // Asked for every claim: a text made anew would be looked up anew, too.
+  const selectBacklog = `SELECT 1 AS found FROM ${backlogs} WHERE session_key = ?`
+
   return {
-    hasBacklog: (key) => connection.get(`SELECT 1 AS found FROM ${backlogs} WHERE session_key = ?`, key) !== undefined,
+    hasBacklog: (key) => connection.get(selectBacklog, key) !== undefined,
     step(settlement, step, now) {
       const key = settlement.rows[0]?.key ?? ''
       if (step.next === 'go-on') {

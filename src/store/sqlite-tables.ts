@@ -1,5 +1,5 @@
 /** The tables of the SQLite store: its statements, and how a row of theirs reads. */
-import { completedMessage, type Tables } from './local.ts'
+import { completedMessage, type HeldSession, type Tables } from './local.ts'
 import { decodeMessageKeys, encodeMessageKeys, type StoredMessage, type StoredSession } from './rows.ts'
 import type { SqliteConnection, SqliteRow, SqliteValue } from './sqlite-driver.ts'
 import type { CompletedMessage, MessageFilter, MessageStatus, SessionFilter, StoreStats } from './store.ts'
@@ -29,15 +29,22 @@ export function sqliteTables(connection: SqliteConnection, tablePrefix: string):
   const meta = `${tablePrefix}meta`
   const ledger = `${tablePrefix}migrations`
   const selectSession = `SELECT ${SESSION_COLUMNS} FROM ${sessions} WHERE session_key = ?`
+  const selectHeld = `SELECT owner, fencing_token, locked_at, contended FROM ${sessions} WHERE session_key = ?`
   const selectMessage = `SELECT ${MESSAGE_COLUMNS} FROM ${messages} WHERE message_key = ?`
   const putSession = upsert(sessions, SESSION_COLUMNS)
   const putMessage = upsert(messages, MESSAGE_COLUMNS)
+  const selectLargestToken = `SELECT value FROM ${meta} WHERE name = 'largest_token'`
+  const putMeta = upsert(meta, 'name, value')
   const deleteSession = `DELETE FROM ${sessions} WHERE session_key = ?`
 
   const tables: Tables = {
     session(key) {
       const row = connection.get(selectSession, key)
       return row && toSession(row)
+    },
+    held(key) {
+      const row = connection.get(selectHeld, key)
+      return row && toHeld(row)
     },
     putSession: (row) => void connection.run(putSession, ...fromSession(row)),
     removeSession: (key) => void connection.run(deleteSession, key),
@@ -51,9 +58,8 @@ export function sqliteTables(connection: SqliteConnection, tablePrefix: string):
   return {
     ...tables,
     completed: (key, now) => completedMessage(tables, key, now),
-    largestToken: () =>
-      Number(connection.get(`SELECT value FROM ${meta} WHERE name = 'largest_token'`)?.['value'] ?? 0),
-    putLargestToken: (token) => void connection.run(upsert(meta, 'name, value'), 'largest_token', token),
+    largestToken: () => Number(connection.get(selectLargestToken)?.['value'] ?? 0),
+    putLargestToken: (token) => void connection.run(putMeta, 'largest_token', token),
     appliedVersions() {
       const exists = connection.get("SELECT 1 AS found FROM sqlite_master WHERE type = 'table' AND name = ?", ledger)
       return exists ? connection.all(`SELECT version FROM ${ledger}`).map((row) => Number(row['version'])) : []
@@ -151,19 +157,25 @@ function fromSession(row: StoredSession): SqliteValue[] {
   ]
 }
 
+function toHeld(row: SqliteRow): HeldSession {
+  return {
+    owner: text(row['owner']),
+    fencingToken: Number(row['fencing_token']),
+    lockedAt: Number(row['locked_at']),
+    contended: Number(row['contended']) === 1,
+  }
+}
+
 function toSession(row: SqliteRow): StoredSession {
   return {
+    ...toHeld(row),
     key: String(row['session_key']),
     prospect: text(row['id_prospect']),
     device: text(row['id_device']),
-    owner: text(row['owner']),
     nodeId: text(row['node_id']),
     messageKeys: decodeMessageKeys(String(row['message_ids'])),
-    fencingToken: Number(row['fencing_token']),
-    lockedAt: Number(row['locked_at']),
     renewedAt: Number(row['renewed_at']),
     expiresAt: Number(row['expires_at']),
-    contended: Number(row['contended']) === 1,
   }
 }
 
