@@ -43,6 +43,28 @@ describe('memory store', () => {
     expect(sessions).toBe(0)
   })
 
+  test('drops what was handled anew in its turn, and goes on after there was nothing left', async () => {
+    const { clock, store } = open()
+    const handle = async (id: string, outcome: 'completed' | 'failed') => {
+      const token = await acquire(store, claimOf(`o${id}`, 's', id))
+      await store.settle([settlementOf(`o${id}`, 's', id, token, { retentionMs: 100, outcome })])
+    }
+    for (let round = 0; round < 3; round++) {
+      await handle('again', 'failed')
+      for (let number = 0; number < 4; number++) await handle(`${round}:${number}`, 'completed')
+      clock.now += 60
+      await handle('again', 'completed')
+      clock.now += 60
+      await handle(`${round}:after`, 'completed')
+      await handle(`${round}:last`, 'completed')
+      const kept = (await store.messages({ limit: 10 })).map(({ messageId }) => messageId)
+      expect(kept.sort()).toEqual([`${round}:after`, `${round}:last`, 'again'])
+      clock.now += 200
+      for (let number = 0; number < 2; number++) await handle(`${round}:end${number}`, 'completed')
+      clock.now += 200
+    }
+  })
+
   test('a failure under a second session does not take a completion back', async () => {
     const { store } = open()
     const one = await acquire(store, claimOf('a', 's1', 'm'))
