@@ -1,5 +1,6 @@
 /** The admin, whatever the framework: from a request to its answer. */
 import { readFileSync } from 'node:fs'
+import { LOOKED_THROUGH } from '../engine/inspection.ts'
 import { engineOf, requireEngine } from '../engine/lock.ts'
 import { within } from '../engine/port.ts'
 import type { Metrics } from '../metrics/prometheus.ts'
@@ -18,8 +19,6 @@ import { type PageContext, sectionsOf } from './sections.ts'
 import { ICON, STYLE } from './style.ts'
 import { readView } from './view.ts'
 
-/** A handle is looked for among so many sessions. */
-const MOST_LOOKED_THROUGH = 10_000
 const MOST_STORIES = 100
 /** Whoever asks whether a node is ready does not wait long. */
 const READY_WITHIN_MS = 3000
@@ -161,7 +160,7 @@ export function createAdmin<Source>(options: AdminOptions<Source>): Admin<Source
   async function story(base: string, query: URLSearchParams): Promise<AdminAnswer> {
     const handle = query.get('session')
     const name = textAsked(query, 'name')
-    const [held] = handle === null ? [] : masking.named(await lock.sessions({ limit: MOST_LOOKED_THROUGH }), [handle])
+    const [held] = handle === null ? [] : masking.named(await lock.sessions({ limit: LOOKED_THROUGH }), [handle])
     const wanted = held?.key ?? name
     const found = wanted ? await lock.find(wanted) : { sessions: [], messages: [] }
     const noName = handle === null ? 'No name was given' : 'This session is no longer held'

@@ -1,14 +1,12 @@
 /** The JSON that stands under `/api`. */
 import { arch, platform } from 'node:process'
 import { examineStore } from '../engine/doctor.ts'
+import { LOOKED_THROUGH } from '../engine/inspection.ts'
 import { engineOf, type SessionLock } from '../engine/lock.ts'
 import { type AdminAnswer, json } from './answer.ts'
 import { AskedWrongly, messagesFilter, nameAsked, sessionsFilter } from './asked.ts'
 import type { Masking } from './masking.ts'
 import type { View } from './view.ts'
-
-/** Handles are looked for among so many rows. */
-const ALL = 10_000
 
 /** The part of a request that the API reads. */
 interface Asked {
@@ -38,7 +36,8 @@ export function createApi(lock: SessionLock, masking: Masking, view: () => Promi
 
   async function release({ body, who }: Asked): Promise<AdminAnswer> {
     const force = body['force'] === true
-    const rows = body['stale'] === true ? await lock.sessions({ stale: true, limit: ALL }) : await heldBy(body)
+    const rows =
+      body['stale'] === true ? await lock.sessions({ stale: true, limit: LOOKED_THROUGH }) : await heldBy(body)
     const released = await lock.releaseSessions(
       rows.map(({ key }) => key),
       { force: force && body['stale'] !== true },
@@ -50,13 +49,13 @@ export function createApi(lock: SessionLock, masking: Masking, view: () => Promi
   }
 
   async function heldBy(body: Asked['body']) {
-    return masking.named(await lock.sessions({ limit: ALL }), textsIn(body, 'handles'))
+    return masking.named(await lock.sessions({ limit: LOOKED_THROUGH }), textsIn(body, 'handles'))
   }
 
   async function change({ body, who }: Asked, action: 'retry' | 'discard'): Promise<AdminAnswer> {
     const handles = textsIn(body, 'handles')
-    const rows = [...(await lock.messages({ status: 'dead', limit: ALL }))]
-    if (action === 'discard') rows.push(...(await lock.messages({ status: 'queued', limit: ALL })))
+    const rows = [...(await lock.messages({ status: 'dead', limit: LOOKED_THROUGH }))]
+    if (action === 'discard') rows.push(...(await lock.messages({ status: 'queued', limit: LOOKED_THROUGH })))
     const keys = masking.named(rows, handles).map(({ key }) => key)
     const count = keys.length === 0 ? 0 : await lock[action](...keys)
     log(who, action, { messages: count })

@@ -1,7 +1,7 @@
 /** `session-lock release`: frees sessions whose holder is gone, or by force. */
 
 import { formatDuration } from '../engine/duration.ts'
-import { type SessionInfo, type SessionsFilter, storeTime } from '../engine/inspection.ts'
+import { LOOKED_THROUGH, type SessionInfo, type SessionsFilter, storeTime } from '../engine/inspection.ts'
 import type { SessionLock } from '../engine/lock.ts'
 import { asJson, type Command, counted, type OptionValues, type Printed, textOf, UsageError } from './command.ts'
 import { isConfirmed, YES_HELP, YES_OPTION } from './confirm.ts'
@@ -9,9 +9,6 @@ import { formatSessions, nameOf } from './session-table.ts'
 import { STORE_HELP, STORE_OPTIONS, withLock } from './store.ts'
 import { printable } from './table.ts'
 import { tellUnseen } from './unseen.ts'
-
-/** So many are released by one command. */
-const MOST = 10_000
 
 /** The command. */
 export const releaseCommand: Command = {
@@ -65,7 +62,7 @@ Examples:
 
 async function releaseStale(lock: SessionLock, values: OptionValues): Promise<Printed> {
   const device = textOf(values['device'])
-  const filter: SessionsFilter = { stale: true, limit: MOST, ...(device !== undefined && { device }) }
+  const filter: SessionsFilter = { stale: true, limit: LOOKED_THROUGH, ...(device !== undefined && { device }) }
   const stale = await lock.sessions(filter)
   if (stale.length === 0) return { ...nothing(values, 'no session is stale'), code: 0 }
   if (values['yes'] !== true) console.error(formatSessions(stale))
@@ -90,7 +87,7 @@ async function releaseOne(lock: SessionLock, values: OptionValues, name: string)
   if (!(await isConfirmed(values, `Release ${describe(session)}?`))) return nothing(values, 'nothing was released')
   // It may have changed hands before the answer came.
   const isSame = (now: SessionInfo) => now.owner === session.owner && now.fencingToken === session.fencingToken
-  const held = (await lock.sessions({ limit: MOST })).find(({ key }) => key === session.key)
+  const held = (await lock.sessions({ limit: LOOKED_THROUGH })).find(({ key }) => key === session.key)
   const [done] = held && isSame(held) ? await lock.releaseSessions([session.key], { force }) : []
   if (!done) return nothing(values, `${nameOf(session)} changed meanwhile; nothing was done`)
   return released(values, [done])

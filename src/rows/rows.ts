@@ -3,7 +3,7 @@
  * done, and what became of it, stands in the row itself.
  */
 import { OptionsError } from '../engine/errors.ts'
-import type { SessionInfo } from '../engine/inspection.ts'
+import { LOOKED_THROUGH, type SessionInfo } from '../engine/inspection.ts'
 import type { Lease } from '../engine/lease.ts'
 import type { SessionLock, WaitOptions } from '../engine/lock.ts'
 import type { TransactionClient } from '../store/transactions.ts'
@@ -56,9 +56,6 @@ export interface HeldRow extends SessionInfo {
   /** As text, whatever the type of the primary key is. */
   readonly id: string
 }
-
-/** So many leases are looked through for those of rows. */
-const MOST_LEASES = 10_000
 
 export interface RowClaims<Value, Id extends RowId = RowId> {
   /**
@@ -167,7 +164,7 @@ export function createRowClaims<Row, Value, Id extends RowId = RowId, Tx = Trans
   }
 
   async function held({ stale }: { readonly stale?: boolean | undefined } = {}): Promise<HeldRow[]> {
-    return rowsAmong(await lock.sessions({ limit: MOST_LEASES, ...(stale !== undefined && { stale }) }))
+    return rowsAmong(await lock.sessions({ limit: LOOKED_THROUGH, ...(stale !== undefined && { stale }) }))
   }
 
   async function releaseStale(): Promise<HeldRow[]> {
