@@ -107,7 +107,10 @@ export interface SessionLockOptions {
    * who waits for another process asks again by himself, every 40 ms at the latest. Default true.
    */
   readonly listen?: boolean | undefined
-  /** How many operations one transaction writes at most. Default 128. */
+  /**
+   * How many operations one transaction writes at most. With a quarter of them it leaves even before the turn of the
+   * event loop is over, so that the store is at work while the rest is read. Default 128.
+   */
   readonly maxBatch?: number | undefined
   /** How many requests may wait at once in this process; those beyond are refused as busy. Default 10000. */
   readonly maxWaiters?: number | undefined
