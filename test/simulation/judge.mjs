@@ -20,7 +20,6 @@ const OLD_HEARSAY_MS = 15_000
 export function createJudge({ now, storeNow, isGentle, retentionMs }) {
   /** By owner and first row. */
   const leases = new Map()
-  const byOwner = new Map()
   /** The lease that has this row now, by the row's key. */
   const holders = new Map()
   const largestTokens = new Map()
@@ -93,10 +92,6 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
     lease.liveUntil = storeNow() + claim.staleAfterMs
     lease.strategy = claim.strategy
     leases.set(name, lease)
-    byOwner.set(claim.owner, [
-      ...(byOwner.get(claim.owner) ?? []).filter((one) => one.rows[0] !== part.rows[0].key),
-      lease,
-    ])
     for (const key of lease.rows) holders.set(key, lease)
     for (const { id } of open) held.set(id, { lease, until: Number.POSITIVE_INFINITY })
   }
@@ -235,7 +230,8 @@ export function createJudge({ now, storeNow, isGentle, retentionMs }) {
     })
   }
 
-  const leasesOf = (held) => held.flatMap(({ owner }) => byOwner.get(owner) ?? [])
+  /** Those of a hold: an earlier try of its claim can have got others, which nobody has heard of. */
+  const leasesOf = (held) => held.flatMap(({ owner, rows }) => leases.get(nameOf(owner, rows)) ?? [])
 
   return {
     /** What it returns is to be called when the process hears the verdict. */
